@@ -1,0 +1,69 @@
+PYTHON ?= python3
+BIN := .venv/bin
+PROTOS := $(wildcard proto/diglot/v1/*.proto)
+HTTP ?= 127.0.0.1:8080
+GRPC ?= 127.0.0.1:50051
+MODEL ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check proto lint types contract publish bench format clean
+
+help: ## Lists the targets
+	@echo 'Diglot: one chat-completion service, gRPC inside, OpenAI outside.'; echo
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@echo; echo '  make run HTTP=0.0.0.0:80 GRPC=127.0.0.1:50051 MODEL=scripted   chooses addresses and model'
+
+run: .venv/runs ## Serves a real model on both faces; Ctrl-C stops it
+	@exec $(BIN)/diglot serve --http $(HTTP) --grpc $(GRPC) $(if $(MODEL),--model $(MODEL))
+
+test: proto ## Runs all tests
+	$(BIN)/pytest $(ARGS)
+
+check: lint types contract ## Lints, and checks types and the contract
+
+lint: .venv/develops
+	$(BIN)/ruff check service facade tests proto/generate.py setup.py
+	$(BIN)/ruff format --check service facade tests proto/generate.py setup.py
+
+types: proto
+	$(BIN)/mypy -p diglot
+	$(BIN)/mypy tests
+
+contract: .venv/develops
+	$(BIN)/buf lint
+	$(BIN)/buf breaking --against proto/published.binpb
+
+publish: .venv/develops ## Takes the contract as it is now for what must not break from here on
+	$(BIN)/buf build --exclude-source-info -o proto/published.binpb
+
+proto: .venv/develops .venv/stubs ## Generates the Python stubs from proto/
+
+bench: proto ## Measures speed: scripted and embedded, in process and over gRPC
+	$(BIN)/python -m tests.bench
+
+format: .venv/develops ## Formats the code
+	$(BIN)/ruff check --fix service facade tests proto/generate.py setup.py
+	$(BIN)/ruff format service facade tests proto/generate.py setup.py
+
+clean: ## Removes what was built, .venv included
+	rm -rf .venv build dist proto/*.egg-info proto/diglot/v1/*_pb2*
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# Each stamp is a state of .venv: it exists, it can run, it can be developed with.
+.venv/exists:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Diglot needs Python 3.11 or newer; name one: make PYTHON=python3.12 …' >&2; exit 1; }
+	@echo 'setting up .venv (once, about a minute)'
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/runs: .venv/exists pyproject.toml setup.py $(PROTOS)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded]'
+	@touch $@
+
+.venv/develops: .venv/exists pyproject.toml setup.py
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ .venv/runs .venv/stubs
+
+.venv/stubs: .venv/develops proto/generate.py $(PROTOS)
+	@$(BIN)/python proto/generate.py
+	@touch $@

@@ -1,0 +1,79 @@
+"""What the core knows of a call besides its request."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from .errors import DeadlineExceeded
+
+T = TypeVar("T")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call, whatever face it came in by.
+
+    `caller` is the id of the key that was shown, or "anonymous" where none is asked for.
+    `deadline` is absolute, in the running loop's time; None means no limit.
+    """
+
+    request_id: str
+    caller: str
+    deadline: float | None = None
+
+
+def new_request_id(wanted: str | None) -> str:
+    """The id that the caller gave the call, if it can stand in a log line; else a new one."""
+    if wanted is not None and _REQUEST_ID.fullmatch(wanted):
+        return wanted
+    return f"req_{secrets.token_hex(16)}"
+
+
+class Expiry:
+    """Ends the wait for an engine when the call's deadline passes.
+
+    `asyncio.timeout` around each wait would set and cancel a timer per chunk, and around the
+    whole generation could strike while the consumer has the chunk. This is one timer per
+    call, which interrupts only a wait inside `next`.
+    """
+
+    def __init__(self, deadline: float) -> None:
+        self._task: asyncio.Task[object] | None = None
+        self._passed = False
+        self._timer = asyncio.get_running_loop().call_at(deadline, self._strike)
+
+    def _strike(self) -> None:
+        self._passed = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def next(self, items: AsyncIterator[T]) -> T:
+        """The iterator's next item. Raises DeadlineExceeded if time runs out meanwhile."""
+        if self._has_passed():
+            raise DeadlineExceeded
+        task = asyncio.current_task()
+        assert task is not None
+        cancelling = task.cancelling()
+        self._task = task
+        try:
+            return await anext(items)
+        except asyncio.CancelledError:
+            # As asyncio.timeout does: only a cancellation that is ours alone becomes an error.
+            if self._has_passed() and task.uncancel() <= cancelling:
+                raise DeadlineExceeded from None
+            raise
+        finally:
+            self._task = None
+
+    def _has_passed(self) -> bool:
+        return self._passed
+
+    def disarm(self) -> None:
+        self._timer.cancel()

@@ -1,0 +1,136 @@
+"""The same calls without a socket: the channel of the all-in-one process.
+
+A loopback hop costs a streamed chunk several times what everything else costs it. So where
+the façade lives in the service's process, it calls the core through this channel: the
+methods of a real one, the same authentication, the same errors (grpc.aio.AioRpcError with
+the same details), the same cancellation. Messages are handed over, not copied: who receives
+one owns it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import AbstractContextManager, aclosing, contextmanager
+
+from grpc_health.v1 import health_pb2
+
+from diglot.v1.chat_pb2 import CreateChatCompletionRequest
+from diglot.v1.chunk_pb2 import ChatCompletionChunk
+from diglot.v1.completion_pb2 import ChatCompletion
+from diglot.v1.model_pb2 import GetModelRequest, ListModelsRequest, ListModelsResponse, Model
+
+from .call import Call
+from .chat import ChatService
+from .entrance import Authenticator, admit, request_id_of
+from .models import Models
+from .status import as_chat_error, as_lost, cancelled_by_us, to_rpc_error
+
+Metadata = Sequence[tuple[str, str]]
+
+
+class InProcessChannel:
+    """What the façade needs of a channel, over the core itself."""
+
+    def __init__(self, chat: ChatService, models: Models, authenticator: Authenticator) -> None:
+        self._chat = chat
+        self._models = models
+        self._authenticator = authenticator
+
+    async def CreateChatCompletion(
+        self,
+        request: CreateChatCompletionRequest,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> ChatCompletion:
+        with self._answering(metadata, timeout) as call:
+            return await self._chat.create(request, call)
+
+    def StreamChatCompletion(
+        self,
+        request: CreateChatCompletionRequest,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> InProcessStream:
+        return InProcessStream(self._chat, request, self._answering(metadata, timeout))
+
+    async def ListModels(
+        self,
+        request: ListModelsRequest,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> ListModelsResponse:
+        with self._answering(metadata, timeout):
+            return ListModelsResponse(models=self._models.all())
+
+    async def GetModel(
+        self, request: GetModelRequest, *, timeout: float | None = None, metadata: Metadata = ()
+    ) -> Model:
+        with self._answering(metadata, timeout):
+            return self._models.resolve(request.id).model
+
+    async def Check(
+        self,
+        request: health_pb2.HealthCheckRequest,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> health_pb2.HealthCheckResponse:
+        status = health_pb2.HealthCheckResponse
+        return status(status=status.SERVING if self._models.ready else status.NOT_SERVING)
+
+    async def close(self) -> None:
+        """Nothing to close: the core is its owner's."""
+
+    @contextmanager
+    def _answering(self, metadata: Metadata, timeout: float | None) -> Iterator[Call]:
+        request_id = request_id_of(metadata)
+        try:
+            yield admit(metadata, timeout, request_id, self._authenticator)
+        except asyncio.CancelledError:
+            if not cancelled_by_us():
+                raise
+            raise to_rpc_error(as_lost(request_id), request_id) from None
+        except Exception as error:
+            raise to_rpc_error(as_chat_error(error, request_id), request_id) from None
+
+
+class InProcessStream:
+    """A stream under way: iterate once, and cancel when done with it before its end."""
+
+    def __init__(
+        self,
+        chat: ChatService,
+        request: CreateChatCompletionRequest,
+        answering: AbstractContextManager[Call],
+    ) -> None:
+        self._finished = False
+        self._chunks = self._run(chat, request, answering)
+        self._closing: asyncio.Task[None] | None = None
+
+    async def _run(
+        self,
+        chat: ChatService,
+        request: CreateChatCompletionRequest,
+        answering: AbstractContextManager[Call],
+    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+        try:
+            with answering as call:
+                async with aclosing(chat.stream(request, call)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+        finally:
+            self._finished = True
+
+    def __aiter__(self) -> AsyncIterator[ChatCompletionChunk]:
+        return self._chunks
+
+    def cancel(self) -> bool:
+        """Ends the generation, as a call's `cancel` does. True if there was one to end."""
+        if self._finished or self._closing is not None:
+            return False
+        self._closing = asyncio.get_running_loop().create_task(self._chunks.aclose())
+        return True

@@ -1,0 +1,126 @@
+"""The contract's services over gRPC: thin adapters that carry calls to the core."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, NoReturn
+
+import grpc
+from grpc_status import rpc_status
+
+from diglot.v1 import chat_pb2, chat_pb2_grpc, model_pb2, model_pb2_grpc
+from diglot.v1.completion_pb2 import ChatCompletion
+
+from .call import Call
+from .chat import ChatService
+from .entrance import Authenticator, admit, request_id_of
+from .errors import ChatError, NotImplementedYet
+from .models import Models
+from .status import as_chat_error, as_lost, cancelled_by_us, to_status
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@asynccontextmanager
+async def answering(context: Context, authenticator: Authenticator) -> AsyncIterator[Call]:
+    """Admits a call, and turns whatever its body raises into the call's status.
+
+    The only place that aborts: `context.abort` raises, and a second abort would hide the first.
+    """
+    metadata = context.invocation_metadata() or ()
+    request_id = request_id_of(metadata)
+    context.set_trailing_metadata((("x-request-id", request_id),))
+    try:
+        yield admit(metadata, context.time_remaining(), request_id, authenticator)
+    except asyncio.CancelledError:
+        # The caller's own must go on: swallowing it leaks the call (grpc/grpc#43360).
+        if not cancelled_by_us():
+            raise
+        await _abort(context, as_lost(request_id), request_id)
+    except Exception as error:
+        await _abort(context, as_chat_error(error, request_id), request_id)
+
+
+async def _abort(context: Context, error: ChatError, request_id: str) -> NoReturn:
+    status = rpc_status.to_status(to_status(error, request_id))
+    await context.abort(
+        status.code,
+        status.details,
+        (("x-request-id", request_id), *status.trailing_metadata),
+    )
+
+
+class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
+    """Coroutines that write, not generators that yield: when a client goes away while it
+    reads slowly, a handler's generator is left to the garbage collector, and closes late and
+    in another task (grpc/grpc#42295)."""
+
+    def __init__(self, chat: ChatService, authenticator: Authenticator) -> None:
+        self._chat = chat
+        self._authenticator = authenticator
+
+    async def CreateChatCompletion(
+        self, request: chat_pb2.CreateChatCompletionRequest, context: Context
+    ) -> ChatCompletion:
+        async with answering(context, self._authenticator) as call:
+            return await self._chat.create(request, call)
+
+    async def StreamChatCompletion(  # type: ignore[override]  # typed as a generator; see above
+        self, request: chat_pb2.CreateChatCompletionRequest, context: Context
+    ) -> None:
+        async with (
+            answering(context, self._authenticator) as call,
+            aclosing(self._chat.stream(request, call)) as chunks,
+        ):
+            async for chunk in chunks:
+                await context.write(chunk)
+
+    async def GetChatCompletion(
+        self, request: chat_pb2.GetChatCompletionRequest, context: Context
+    ) -> ChatCompletion:
+        await self._refuse(context)
+
+    async def ListChatCompletions(
+        self, request: chat_pb2.ListChatCompletionsRequest, context: Context
+    ) -> chat_pb2.ListChatCompletionsResponse:
+        await self._refuse(context)
+
+    async def UpdateChatCompletion(
+        self, request: chat_pb2.UpdateChatCompletionRequest, context: Context
+    ) -> ChatCompletion:
+        await self._refuse(context)
+
+    async def DeleteChatCompletion(
+        self, request: chat_pb2.DeleteChatCompletionRequest, context: Context
+    ) -> chat_pb2.DeleteChatCompletionResponse:
+        await self._refuse(context)
+
+    async def ListChatCompletionMessages(
+        self, request: chat_pb2.ListChatCompletionMessagesRequest, context: Context
+    ) -> chat_pb2.ListChatCompletionMessagesResponse:
+        await self._refuse(context)
+
+    async def _refuse(self, context: Context) -> NoReturn:
+        async with answering(context, self._authenticator):
+            raise NotImplementedYet("This server does not store completions yet.")
+        raise AssertionError("answering aborts")
+
+
+class ModelServicer(model_pb2_grpc.ModelServiceServicer):
+    def __init__(self, models: Models, authenticator: Authenticator) -> None:
+        self._models = models
+        self._authenticator = authenticator
+
+    async def ListModels(
+        self, request: model_pb2.ListModelsRequest, context: Context
+    ) -> model_pb2.ListModelsResponse:
+        async with answering(context, self._authenticator):
+            return model_pb2.ListModelsResponse(models=self._models.all())
+
+    async def GetModel(
+        self, request: model_pb2.GetModelRequest, context: Context
+    ) -> model_pb2.Model:
+        async with answering(context, self._authenticator):
+            return self._models.resolve(request.id).model

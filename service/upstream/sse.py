@@ -1,0 +1,51 @@
+"""Reads server-sent events out of bytes as they arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..errors import UpstreamInvalid
+
+LONGEST_EVENT = 16 * 2**20
+"""Bytes that one event may take; a server that sends more is broken, or means harm."""
+
+
+class EventReader:
+    """Yields the data of each event, as the bytes come, in whatever pieces.
+
+    Only `data` counts: comments, `event`, `id` and `retry` are passed over. Lines end in LF,
+    CRLF or CR LF torn between two pieces; lone CR is not a line end, since no known server
+    sends it, and JSON never holds one raw.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data: list[bytes] = []
+        self._size = 0
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """Raises UpstreamInvalid for an event that is too long."""
+        lines = (self._rest + piece).split(b"\n") if self._rest else piece.split(b"\n")
+        self._rest = lines.pop()
+        if len(self._rest) + self._size > LONGEST_EVENT:
+            raise UpstreamInvalid("The upstream sent an event that is too long.")
+        for line in lines:
+            if line.startswith(b"data:"):
+                data = line[5:].strip()
+                self._size += len(data)
+                self._data.append(data)
+            elif self._data and not line.strip():
+                yield self._take()
+
+    def end(self) -> Iterator[bytes]:
+        """What an upstream left unfinished when it closed: some omit the last blank line."""
+        if self._rest:
+            yield from self.feed(b"\n\n")
+        elif self._data:
+            yield self._take()
+
+    def _take(self) -> bytes:
+        data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+        self._data = []
+        self._size = 0
+        return data

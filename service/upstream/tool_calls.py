@@ -1,0 +1,103 @@
+"""Mends the tool calls of one choice's stream.
+
+What goes out: for each call a header (index, id, name, arguments ""), then fragments that
+carry nothing but the index and text; indices from 0 without gaps. What comes in, from one
+server or another: no index, always index 0, ids and names repeated on each piece, no id, the
+first fragment inside the header, arguments as an object.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+from diglot.v1.chunk_pb2 import ToolCallDelta
+
+from .values import text
+
+
+class ToolCallMender:
+    """One choice's calls so far."""
+
+    def __init__(self) -> None:
+        self._calls: list[_Call] = []
+        self._places: dict[int, _Call] = {}
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def add(self, piece: dict[str, Any]) -> Iterator[ToolCallDelta]:
+        kind = "custom" if isinstance(piece.get("custom"), dict) else "function"
+        body = piece.get(kind)
+        body = body if isinstance(body, dict) else {}
+        call = self._find(piece, text(body.get("name")) or "", kind)
+        yield from call.add(_fragment(body.get("input" if kind == "custom" else "arguments")))
+
+    def end(self) -> Iterator[ToolCallDelta]:
+        """What is missing when the model is done: clients parse "" as JSON, and fail."""
+        for call in self._calls:
+            if call.kind == "function" and not call.has_text:
+                yield from call.add("{}")
+
+    def _find(self, piece: dict[str, Any], name: str, kind: str) -> _Call:
+        call_id = text(piece.get("id")) or ""
+        place = piece.get("index")
+        known = next((call for call in self._calls if call_id and call.id == call_id), None)
+        if known is None and isinstance(place, int):
+            known = self._places.get(place)
+            # Another id and a name: a new call under an old number.
+            if known is not None and call_id and name and known.id_given:
+                known = None
+        elif known is None and not call_id and not name and self._calls:
+            known = self._calls[-1]
+        if known is None:
+            known = _Call(len(self._calls), call_id, name, kind)
+            self._calls.append(known)
+        if isinstance(place, int):
+            self._places[place] = known
+        if not known.name:
+            known.name = name
+        return known
+
+
+class _Call:
+    def __init__(self, index: int, call_id: str, name: str, kind: str) -> None:
+        self.index = index
+        self.id_given = bool(call_id)
+        self.id = call_id or f"call_{secrets.token_hex(12)}"
+        self.name = name
+        self.kind = kind
+        self.has_text = False
+        self._announced = False
+        self._waiting = ""
+
+    def add(self, fragment: str) -> Iterator[ToolCallDelta]:
+        if not self.name:  # the header needs it; some servers send it late
+            self._waiting += fragment
+            return
+        if not self._announced:
+            self._announced = True
+            fragment = self._waiting + fragment
+            header = self._delta("")
+            header.id = self.id
+            (header.custom if self.kind == "custom" else header.function).name = self.name
+            yield header
+        if fragment:
+            self.has_text = True
+            yield self._delta(fragment)
+
+    def _delta(self, fragment: str) -> ToolCallDelta:
+        delta = ToolCallDelta(index=self.index)
+        if self.kind == "custom":
+            delta.custom.input = fragment
+        else:
+            delta.function.arguments = fragment
+        return delta
+
+
+def _fragment(value: Any) -> str:
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    return text(value) or ""

@@ -1,0 +1,127 @@
+"""Parts of an upstream's answer, from JSON to the contract.
+
+Upstreams are not trusted to keep to the types: what is not of its type counts as absent.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from diglot.v1 import completion_pb2 as c
+from diglot.v1 import message_pb2 as m
+
+UNLIKELY = -9999.0
+"""OpenAI's log-probability for "very unlikely"; JSON has no infinity."""
+
+_INT32_MAX = 2**31 - 1
+
+
+def text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def count(value: Any) -> int | None:
+    """A number of tokens."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return min(max(int(value), 0), _INT32_MAX)
+
+
+def usage(body: dict[str, Any]) -> c.Usage:
+    prompt = count(body.get("prompt_tokens")) or 0
+    completion = count(body.get("completion_tokens")) or 0
+    total = count(body.get("total_tokens"))
+    value = c.Usage(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_tokens=prompt + completion if total is None else total,
+    )
+    for name in ("prompt_tokens_details", "completion_tokens_details"):
+        details = body.get(name)
+        if isinstance(details, dict):
+            target = getattr(value, name)
+            target.SetInParent()
+            for key, number in details.items():
+                if key in target.DESCRIPTOR.fields_by_name and count(number) is not None:
+                    setattr(target, key, count(number))
+    return value
+
+
+def logprobs(body: dict[str, Any]) -> c.ChoiceLogprobs:
+    value = c.ChoiceLogprobs()
+    for name, target in (("content", value.content), ("refusal", value.refusal)):
+        for entry in _dicts(body.get(name)):
+            token = target.add()
+            _token(token, entry)
+            for likely in _dicts(entry.get("top_logprobs")):
+                _token(token.top_logprobs.add(), likely)
+    return value
+
+
+def _token(target: c.TokenLogprob | c.TopLogprob, entry: dict[str, Any]) -> None:
+    target.token = text(entry.get("token")) or ""
+    number = entry.get("logprob")
+    target.logprob = UNLIKELY
+    if isinstance(number, int | float) and math.isfinite(number):
+        target.logprob = max(number, UNLIKELY)
+    octets = entry.get("bytes")
+    if isinstance(octets, list):
+        try:
+            target.bytes = bytes(octets)
+        except (TypeError, ValueError):
+            target.bytes = target.token.encode()
+
+
+def citations(body: Any) -> list[m.Annotation]:
+    found = []
+    for entry in _dicts(body):
+        citation = entry.get("url_citation")
+        if isinstance(citation, dict):
+            value = m.UrlCitation(
+                start_index=count(citation.get("start_index")) or 0,
+                end_index=count(citation.get("end_index")) or 0,
+                url=text(citation.get("url")) or "",
+                title=text(citation.get("title")) or "",
+            )
+            found.append(m.Annotation(url_citation=value))
+    return found
+
+
+def moderation(body: dict[str, Any]) -> c.Moderation:
+    value = c.Moderation()
+    for side in ("input", "output"):
+        outcome = body.get(side)
+        if not isinstance(outcome, dict):
+            continue
+        target: c.ModerationOutcome = getattr(value, side)
+        if outcome.get("type") == "error":
+            target.error.code = text(outcome.get("code")) or ""
+            target.error.message = text(outcome.get("message")) or ""
+        else:
+            target.results.model = text(outcome.get("model")) or ""
+            for result in _dicts(outcome.get("results")):
+                _verdict(target.results.results.add(), result)
+    return value
+
+
+def _verdict(target: c.ModerationResult, result: dict[str, Any]) -> None:
+    target.model = text(result.get("model")) or ""
+    target.flagged = result.get("flagged") is True
+    for category, applies in _items(result.get("categories")):
+        target.categories[category] = applies is True
+    for category, score in _items(result.get("category_scores")):
+        if isinstance(score, int | float) and math.isfinite(score):
+            target.category_scores[category] = score
+    for category, kinds in _items(result.get("category_applied_input_types")):
+        if isinstance(kinds, list):
+            applied = target.category_applied_input_types[category]
+            applied.types.extend(kind for kind in kinds if isinstance(kind, str))
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def _items(value: Any) -> list[tuple[str, Any]]:
+    return list(value.items()) if isinstance(value, dict) else []

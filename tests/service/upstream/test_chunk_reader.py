@@ -1,0 +1,331 @@
+"""What upstreams send, and what it becomes: one row for each way of getting it wrong."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diglot.service import errors
+from diglot.service.upstream.chunk_reader import ChunkReader
+from diglot.v1 import completion_pb2 as c
+from diglot.v1.chat_pb2 import CreateChatCompletionRequest
+from diglot.v1.chunk_pb2 import ChatCompletionChunk
+from diglot.v1.message_pb2 import ROLE_ASSISTANT
+from diglot.v1.tool_pb2 import ToolChoice
+
+STOP, LENGTH, TOOLS = c.FINISH_REASON_STOP, c.FINISH_REASON_LENGTH, c.FINISH_REASON_TOOL_CALLS
+
+
+def said(delta: dict[str, Any], finish: str | None = None, index: int = 0, **more: Any) -> bytes:
+    choice = {"index": index, "delta": delta, "finish_reason": finish} | more
+    return json.dumps({"id": "x", "choices": [choice]}).encode()
+
+
+def called(*pieces: dict[str, Any]) -> bytes:
+    return said({"tool_calls": list(pieces)})
+
+
+def read(
+    *events: bytes, request: CreateChatCompletionRequest | None = None
+) -> list[ChatCompletionChunk]:
+    reader = ChunkReader(request or CreateChatCompletionRequest())
+    chunks = [chunk for event in events for chunk in reader.read(event)]
+    return chunks + list(reader.end())
+
+
+def short(chunk: ChatCompletionChunk) -> Any:
+    """A chunk in a form that a row can be compared with at a glance."""
+    if not chunk.choices:
+        return ("usage", chunk.usage.total_tokens)
+    (choice,) = chunk.choices
+    delta = choice.delta
+    if delta.HasField("role"):
+        assert delta.role == ROLE_ASSISTANT
+        return ("role", choice.index, delta.content if delta.HasField("content") else None)
+    if choice.HasField("finish_reason"):
+        assert delta.ByteSize() == 0
+        return ("finish", choice.index, choice.finish_reason)
+    if delta.tool_calls:
+        (call,) = delta.tool_calls
+        if call.HasField("id"):
+            return ("call", call.index, call.id, call.function.name + call.custom.name)
+        return ("args", call.index, call.function.arguments + call.custom.input)
+    if delta.HasField("reasoning_content"):
+        return ("think", choice.index, delta.reasoning_content)
+    return ("text", choice.index, delta.content)
+
+
+HEADER = {"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}
+DONE = b"[DONE]"
+
+MENDED: dict[str, tuple[list[bytes], list[Any]]] = {
+    "as OpenAI sends it": (
+        [said({"role": "assistant", "content": ""}), said({"content": "a"}), said({}, "stop")],
+        [("role", 0, ""), ("text", 0, "a"), ("finish", 0, STOP)],
+    ),
+    "role in every chunk": (
+        [
+            said({"role": "assistant", "content": "a"}),
+            said({"role": "assistant", "content": "b"}),
+            said({"role": ""}, "stop"),
+        ],
+        [("role", 0, ""), ("text", 0, "a"), ("text", 0, "b"), ("finish", 0, STOP)],
+    ),
+    "no role at all": (
+        [said({"content": "a"}), said({}, "stop")],
+        [("role", 0, ""), ("text", 0, "a"), ("finish", 0, STOP)],
+    ),
+    "first content null": (
+        [said({"role": "assistant", "content": None}), said({"content": "a"}), said({}, "stop")],
+        [("role", 0, ""), ("text", 0, "a"), ("finish", 0, STOP)],
+    ),
+    "finish reason empty until the end, and with the last text": (
+        [said({"content": "a"}, ""), said({"content": "b"}, "stop")],
+        [("role", 0, ""), ("text", 0, "a"), ("text", 0, "b"), ("finish", 0, STOP)],
+    ),
+    "finish reason of its own, sent twice": (
+        [said({"content": "a"}, "eos_token"), said({}, "stop")],
+        [("role", 0, ""), ("text", 0, "a"), ("finish", 0, STOP)],
+    ),
+    "no finish reason, but [DONE]": (
+        [said({"content": "a"}), DONE],
+        [("role", 0, ""), ("text", 0, "a"), ("finish", 0, STOP)],
+    ),
+    "empty answer": ([said({}, "stop")], [("role", 0, ""), ("finish", 0, STOP)]),
+    "error: null in every chunk, usage in the last one": (
+        [
+            b'{"error":null,"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}],'
+            b'"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}'
+        ],
+        [("role", 0, ""), ("text", 0, "a"), ("finish", 0, STOP), ("usage", 2)],
+    ),
+    "usage without choices key, then null": (
+        [
+            said({"content": "a"}, "stop"),
+            b'{"usage":{"prompt_tokens":1,"completion_tokens":2}}',
+            b'{"choices":[],"usage":null}',
+        ],
+        [("role", 0, ""), ("text", 0, "a"), ("finish", 0, STOP), ("usage", 3)],
+    ),
+    "choices out of order": (
+        [
+            said({"content": "b"}, index=1),
+            said({"content": "a"}, index=0),
+            said({}, "stop", index=1),
+            said({}, "length", index=0),
+        ],
+        [
+            ("role", 0, ""),
+            ("role", 1, ""),
+            ("text", 1, "b"),
+            ("text", 0, "a"),
+            ("finish", 1, STOP),
+            ("finish", 0, LENGTH),
+        ],
+    ),
+    "reasoning under its other name": (
+        [said({"reasoning": "hm"}), said({"content": "a"}, "stop")],
+        [("role", 0, ""), ("think", 0, "hm"), ("text", 0, "a"), ("finish", 0, STOP)],
+    ),
+    "a tool call as OpenAI sends it": (
+        [
+            said({"role": "assistant", "content": None, "tool_calls": [HEADER]}),
+            called({"index": 0, "function": {"arguments": '{"a'}}),
+            called({"index": 0, "function": {"arguments": '":1}'}}),
+            said({}, "tool_calls"),
+        ],
+        [
+            ("role", 0, None),
+            ("call", 0, "c1", "f"),
+            ("args", 0, '{"a'),
+            ("args", 0, '":1}'),
+            ("finish", 0, TOOLS),
+        ],
+    ),
+    "id, name and type repeated, finish reason stop": (
+        [
+            called({**HEADER, "function": {"name": "f", "arguments": "{"}}),
+            called({**HEADER, "function": {"name": "f", "arguments": "}"}}),
+            said({}, "stop"),
+        ],
+        [
+            ("role", 0, None),
+            ("call", 0, "c1", "f"),
+            ("args", 0, "{"),
+            ("args", 0, "}"),
+            ("finish", 0, TOOLS),
+        ],
+    ),
+    "later pieces with null id and name": (
+        [
+            called(HEADER),
+            called(
+                {
+                    "index": 0,
+                    "id": None,
+                    "type": None,
+                    "function": {"name": None, "arguments": "{}"},
+                }
+            ),
+            said({}, "tool_calls"),
+        ],
+        [("role", 0, None), ("call", 0, "c1", "f"), ("args", 0, "{}"), ("finish", 0, TOOLS)],
+    ),
+    "parallel calls that all say index 0": (
+        [
+            called({"index": 0, "id": "c1", "function": {"name": "f", "arguments": "{}"}}),
+            called({"index": 0, "id": "c2", "function": {"name": "g", "arguments": "{}"}}),
+            said({}, "tool_calls"),
+        ],
+        [
+            ("role", 0, None),
+            ("call", 0, "c1", "f"),
+            ("args", 0, "{}"),
+            ("call", 1, "c2", "g"),
+            ("args", 1, "{}"),
+            ("finish", 0, TOOLS),
+        ],
+    ),
+    "no index, arguments as an object": (
+        [
+            called({"id": "c1", "function": {"name": "f", "arguments": {"x": 1}}}),
+            said({}, "tool_calls"),
+        ],
+        [("role", 0, None), ("call", 0, "c1", "f"), ("args", 0, '{"x": 1}'), ("finish", 0, TOOLS)],
+    ),
+    "first index 1": (
+        [called({**HEADER, "index": 1}), said({}, "tool_calls")],
+        [("role", 0, None), ("call", 0, "c1", "f"), ("args", 0, "{}"), ("finish", 0, TOOLS)],
+    ),
+    "no arguments at all": (
+        [called({"index": 0, "id": "c1", "function": {"name": "f"}}), said({}, "tool_calls")],
+        [("role", 0, None), ("call", 0, "c1", "f"), ("args", 0, "{}"), ("finish", 0, TOOLS)],
+    ),
+    "name after the id": (
+        [
+            called({"index": 0, "id": "c1", "function": {"arguments": ""}}),
+            called({"index": 0, "function": {"name": "f", "arguments": "{}"}}),
+            said({}, "tool_calls"),
+        ],
+        [("role", 0, None), ("call", 0, "c1", "f"), ("args", 0, "{}"), ("finish", 0, TOOLS)],
+    ),
+    "a truncated call keeps what it has": (
+        [called(HEADER), called({"index": 0, "function": {"arguments": "{"}}), said({}, "length")],
+        [("role", 0, None), ("call", 0, "c1", "f"), ("args", 0, "{"), ("finish", 0, LENGTH)],
+    ),
+    "finish reason tool_calls without a call": (
+        [said({"content": "a"}), said({}, "tool_calls")],
+        [("role", 0, ""), ("text", 0, "a"), ("finish", 0, STOP)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MENDED)
+def test_what_is_mended(name: str) -> None:
+    events, expected = MENDED[name]
+    assert [short(chunk) for chunk in read(*events)] == expected
+
+
+def test_a_call_of_the_named_tool_is_a_stop() -> None:
+    """As OpenAI has it: vllm-project/vllm#25054."""
+    request = CreateChatCompletionRequest(tool_choice=ToolChoice(function_name="f"))
+    chunks = read(called(HEADER), said({}, "tool_calls"), request=request)
+    assert chunks[-1].choices[0].finish_reason == STOP
+
+
+def test_a_call_without_an_id_gets_one() -> None:
+    first, second = (
+        read(called({"index": 0, "function": {"name": "f"}}), said({}, "stop"))[1] for _ in range(2)
+    )
+    ids = {chunk.choices[0].delta.tool_calls[0].id for chunk in (first, second)}
+    assert len(ids) == 2
+    assert all(len(each) > 20 for each in ids)
+
+
+def test_logprobs_are_finite_and_their_bytes_exact() -> None:
+    body = (
+        b'{"choices":[{"index":0,"delta":{"content":""},"logprobs":{"content":[{"token":"\\ufffd",'
+        b'"logprob":-Infinity,"bytes":[240,159],"top_logprobs":[{"token":"x","logprob":-1e400,'
+        b'"bytes":null}]}]}}]}'
+    )
+    chunk = read(body, said({}, "stop"))[1]
+    assert chunk.choices[0].delta.content == ""
+    (token,) = chunk.choices[0].logprobs.content
+    assert (token.logprob, token.bytes) == (-9999.0, b"\xf0\x9f")
+    assert token.top_logprobs[0].logprob == -9999.0
+    assert not token.top_logprobs[0].HasField("bytes")
+
+
+def test_usage_details_are_kept() -> None:
+    usage = {
+        "prompt_tokens": 10,
+        "completion_tokens": 5,
+        "total_tokens": 15,
+        "prompt_tokens_details": {"cached_tokens": 7, "unheard_of": 1, "audio_tokens": None},
+        "completion_tokens_details": {"reasoning_tokens": 2},
+    }
+    last = read(said({}, "stop"), json.dumps({"choices": [], "usage": usage}).encode())[-1]
+    assert last.usage.prompt_tokens_details == c.PromptTokensDetails(cached_tokens=7)
+    assert last.usage.completion_tokens_details.reasoning_tokens == 2
+
+
+def test_citations_and_audio_pass() -> None:
+    citation = {"start_index": 1, "end_index": 2, "url": "u", "title": "t"}
+    chunks = read(
+        said({"annotations": [{"type": "url_citation", "url_citation": citation}]}),
+        said({"audio": {"id": "a", "data": "AAAA", "transcript": "hi"}}),
+        said({"audio": {"expires_at": 5}}, "stop"),
+    )
+    assert chunks[1].choices[0].delta.annotations[0].url_citation.url == "u"
+    assert chunks[2].choices[0].delta.audio.transcript == "hi"
+    assert chunks[3].choices[0].delta.audio.expires_at == 5
+
+
+@pytest.mark.parametrize(
+    ("events", "kind"),
+    [
+        ([b"{not json"], errors.UpstreamInvalid),
+        ([b"[1]"], errors.UpstreamInvalid),
+        ([said({"content": "a"}, index=-1)], errors.UpstreamInvalid),
+        ([said({"content": "a"}, index=1 << 40)], errors.UpstreamInvalid),
+        ([], errors.UpstreamInvalid),
+        ([DONE], errors.UpstreamInvalid),
+        ([said({"content": "a"})], errors.UpstreamUnavailable),
+        ([said({"content": "a"}, "abort")], errors.UpstreamUnavailable),
+        ([b'{"error":{"message":"boom","code":500}}'], errors.UpstreamInvalid),
+        ([b'{"error":"boom"}'], errors.UpstreamInvalid),
+        ([b'{"error":{"message":"busy","code":503}}'], errors.UpstreamUnavailable),
+        ([b'{"error":{"message":"no","code":400}}'], errors.UpstreamRefused),
+    ],
+)
+def test_what_cannot_be_mended(events: list[bytes], kind: type[errors.ChatError]) -> None:
+    """A stream that fails, fails: it never ends as if it were whole."""
+    with pytest.raises(kind):
+        read(*events)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+KEYS = ["choices", "index", "delta", "content", "tool_calls", "function", "finish_reason", "usage"]
+SHAPED = st.recursive(
+    JSON,
+    lambda inner: st.dictionaries(st.sampled_from(KEYS), inner) | st.lists(inner, max_size=2),
+    max_leaves=12,
+)
+
+
+@given(st.lists(SHAPED.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=20)))
+def test_garbage_ends_in_an_error_of_ours(events: list[bytes]) -> None:
+    """Nothing that an upstream can send escapes as anything but a ChatError."""
+    try:
+        for chunk in read(*events):
+            chunk.SerializeToString()
+    except errors.ChatError:
+        pass
