@@ -43,5 +43,7 @@ class ScriptedChat(ChatService):
 async def scripted_service() -> AsyncIterator[ScriptedChat]:
     chat = ScriptedChat()
     await chat.models.start()
-    yield chat
-    await chat.models.close()
+    try:
+        yield chat
+    finally:
+        await chat.models.close()

@@ -38,10 +38,11 @@ class EventReader:
                 yield self._take()
 
     def end(self) -> Iterator[bytes]:
-        """What an upstream left unfinished when it closed: some omit the last blank line."""
-        if self._rest:
-            yield from self.feed(b"\n\n")
-        elif self._data:
+        """The event whose blank line an upstream left out when it closed, as some do.
+
+        A torn line is dropped: half an event says nothing, and whoever needs it will miss it.
+        """
+        if self._data:
             yield self._take()
 
     def _take(self) -> bytes:

@@ -1,0 +1,56 @@
+"""What several sub-commands ask of the command line, and how they give up."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..config import Address
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+class Failure(Exception):
+    """The command cannot do what it was asked; the text is all that the person is told."""
+
+
+def address(text: str) -> Address:
+    from ..config import Address
+
+    try:
+        return Address.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'"{text}" {error}') from None
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", type=Path, help="the configuration, in TOML")
+
+
+def add_state(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--state",
+        metavar="DIR",
+        help="where keys and models are kept (default: DIGLOT_STATE, else what the configuration"
+        " says, else ~/.local/state/diglot)",
+    )
+
+
+def state_of(arguments: argparse.Namespace) -> Path:
+    """The state directory that `add_config` and `add_state` asked for."""
+    from ..state import state_directory
+
+    try:
+        return state_directory(arguments.state, arguments.config)
+    except (OSError, ValueError) as error:
+        raise Failure(f"cannot read the configuration: {error}") from error
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Columns as wide as their longest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return "\n".join(lines)

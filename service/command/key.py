@@ -1,0 +1,85 @@
+"""`diglot key`: who may call. A running server takes a change in with the next call."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from .arguments import Failure, add_config, add_state, state_of, table
+
+if TYPE_CHECKING:
+    from ..keys import KeyRing
+    from .arguments import Commands
+
+
+def register(commands: Commands) -> None:
+    parser = commands.add_parser("key", help="add, list and revoke API keys", description=__doc__)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    add = actions.add_parser(
+        "add",
+        help="make a key",
+        description="Makes a key and prints it, and nothing else. It is not kept and cannot be"
+        " shown again.",
+    )
+    add.add_argument("name", metavar="NAME", help="a label: whose key, or for what")
+    add.set_defaults(run=_add)
+
+    show = actions.add_parser("list", help="list the keys", description="Lists the keys.")
+    show.set_defaults(run=_list)
+
+    revoke = actions.add_parser(
+        "revoke",
+        help="revoke keys",
+        description="Revokes the key of an id, or all keys of a name.",
+    )
+    revoke.add_argument(
+        "name", metavar="NAME|ID", help="as `diglot key list` shows it; a key begins dg-ID-"
+    )
+    revoke.set_defaults(run=_revoke)
+
+    for action in (add, show, revoke):
+        add_state(action)
+        add_config(action)
+
+
+def _add(arguments: argparse.Namespace) -> int:
+    from ..keys import KeyRingError
+
+    try:
+        print(_ring(arguments).add(arguments.name))
+    except KeyRingError as error:
+        raise Failure(str(error)) from error
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from ..keys import KeyRingError
+
+    try:
+        keys = _ring(arguments).list()
+    except KeyRingError as error:
+        raise Failure(str(error)) from error
+    rows = [(each.id, each.name, f"{each.created:%Y-%m-%d %H:%M:%S} UTC") for each in keys]
+    print(table([("ID", "NAME", "CREATED"), *rows]))
+    return 0
+
+
+def _revoke(arguments: argparse.Namespace) -> int:
+    from ..keys import KeyRingError
+
+    try:
+        count = _ring(arguments).revoke(arguments.name)
+    except KeyRingError as error:
+        raise Failure(str(error)) from error
+    if not count:
+        raise Failure(f"no key has the name or id {arguments.name}; `diglot key list` shows all")
+    print(f"revoked {count} key{'s' * (count > 1)}")
+    return 0
+
+
+def _ring(arguments: argparse.Namespace) -> KeyRing:
+    from ..keys import KeyRing
+    from ..state import KEYS_FILE
+
+    return KeyRing(state_of(arguments) / KEYS_FILE)

@@ -1,0 +1,145 @@
+"""The log: one line per record on standard error, for people or for machines.
+
+What a record says besides its message goes into `extra`, and both forms show it:
+
+    log.warning("the engine is gone", extra={"engine": "smollm2", "exit": -9})
+    2026-11-22 19:41:14.123 WARNING service.engine: the engine is gone engine=smollm2 exit=-9
+    {"time": "2026-11-22T19:41:14.123Z", "level": "warning", …, "engine": "smollm2", "exit": -9}
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
+
+_OWN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_NAMESPACE = "diglot."
+
+_SECRETS = re.compile(
+    r"\b(?P<id>dg-[0-9a-f]{8}-)[A-Za-z0-9_-]+"
+    r"|\b(?P<scheme>bearer\s+)(?!KEY\b)[^\s\"',;\\]+"
+    r"|\b(?P<prefix>sk-)[A-Za-z0-9_-]{16,}",
+    re.IGNORECASE,
+)
+
+
+def configure(
+    form: Literal["text", "json"] = "text", level: str = "info", stream: TextIO | None = None
+) -> None:
+    """Sets the process's log up. Calling again replaces what an earlier call set up."""
+    handler = _Handler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    root = logging.getLogger()
+    for other in [each for each in root.handlers if isinstance(each, _Handler)]:
+        root.removeHandler(other)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    cython = logging.getLogger("grpc._cython.cygrpc")
+    if vanished_client not in cython.filters:
+        cython.addFilter(vanished_client)
+
+
+def redact(text: str) -> str:
+    """Without the secret part of anything that looks like a key.
+
+    The last line of defence: nothing is meant to log a key in the first place.
+    """
+    return _SECRETS.sub(lambda found: f"{found[found.lastgroup or 0]}[redacted]", text)
+
+
+def vanished_client(record: logging.LogRecord) -> bool:
+    """Refuses the traceback that grpc logs as an error whenever a client hangs up mid-write."""
+    error = record.exc_info[1] if record.exc_info else None
+    return "ExecuteBatchError" not in f"{type(error).__name__} {message_of(record)}"
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Known from other handlers by its type."""
+
+
+class TextFormatter(logging.Formatter):
+    """For people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+        logger = record.name.removeprefix(_NAMESPACE)
+        line = f"{time} {record.levelname:<7} {logger}: {_one_line(message_of(record))}"
+        for key, value in _extra(record):
+            line += f" {key}={_one_line(_plain(value))}"
+        trace = _trace(self, record)
+        return _writable(f"{line}\n{trace}" if trace else line)
+
+
+class JsonFormatter(logging.Formatter):
+    """For machines. Whatever is in `extra` comes out, in a JSON that every parser takes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        entry: dict[str, Any] = {
+            "time": time.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": message_of(record),
+        }
+        for key, value in _extra(record):
+            entry[key if key not in entry else f"extra.{key}"] = _serialisable(value)
+        trace = _trace(self, record)
+        if trace:
+            entry["exception"] = trace
+        return _writable(json.dumps(entry, ensure_ascii=False))
+
+
+def message_of(record: logging.LogRecord) -> str:
+    """The message, also when its arguments do not fit it."""
+    try:
+        return record.getMessage()
+    except Exception:
+        return f"{_repr(record.msg)} {_repr(record.args)}"
+
+
+def _extra(record: logging.LogRecord) -> list[tuple[str, Any]]:
+    return [(key, value) for key, value in vars(record).items() if key not in _OWN_ATTRIBUTES]
+
+
+def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    parts = []
+    if record.exc_info and record.exc_info[0]:
+        parts.append(formatter.formatException(record.exc_info))
+    if record.stack_info:
+        parts.append(record.stack_info)
+    return "\n".join(parts)
+
+
+def _plain(value: Any) -> str:
+    text = value if isinstance(value, str) else _repr(value)
+    return text if text and not re.search(r'[\s"=]', text) else json.dumps(text, ensure_ascii=False)
+
+
+def _serialisable(value: Any) -> Any:
+    try:
+        json.dumps(value, allow_nan=False)
+    except Exception:  # what __repr__ and friends raise is not ours to know
+        return _repr(value)
+    return value
+
+
+def _repr(value: Any) -> str:
+    try:
+        return str(value) if isinstance(value, BaseException) else repr(value)
+    except Exception:
+        return f"<unprintable {type(value).__name__}>"
+
+
+def _one_line(text: str) -> str:
+    """A caller's line break must not forge a line of the log, nor its escapes paint on it."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def _writable(text: str) -> str:
+    return redact(text.encode("utf-8", "backslashreplace").decode())

@@ -1,0 +1,69 @@
+"""`diglot key`, as an operator types it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from terminal import diglot
+
+from diglot.service.keys import KeyRing
+
+
+async def test_add_prints_the_key_and_nothing_else(tmp_path: Path) -> None:
+    """So that a script can take it as it is; and it works."""
+    outcome = await diglot("key", "add", "my laptop", "--state", str(tmp_path))
+    assert (outcome.code, outcome.err) == (0, "")
+    key = outcome.out.removesuffix("\n")
+    assert KeyRing(tmp_path / "keys.json").authenticate(f"Bearer {key}").name == "my laptop"
+
+
+async def test_list_and_revoke(tmp_path: Path) -> None:
+    """The table tells keys apart; an id takes one of them, a name all."""
+    state = ["--state", str(tmp_path)]
+    keys = [(await diglot("key", "add", name, *state)).out for name in ("ci", "ci", "laptop")]
+    listed = (await diglot("key", "list", *state)).out.splitlines()
+    assert listed[0].split() == ["ID", "NAME", "CREATED"]
+    assert [line.split()[:2] for line in listed[1:]] == [
+        [key[3:11], name] for key, name in zip(keys, ("ci", "ci", "laptop"), strict=True)
+    ]
+    assert all(re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$", line) for line in listed[1:])
+
+    assert (await diglot("key", "revoke", keys[2][3:11], *state)).out == "revoked 1 key\n"
+    assert (await diglot("key", "revoke", "ci", *state)).out == "revoked 2 keys\n"
+    assert (await diglot("key", "list", *state)).out == "ID  NAME  CREATED\n"
+    again = await diglot("key", "revoke", "ci", *state)
+    assert again.code == 1
+    assert again.err == "diglot: no key has the name or id ci; `diglot key list` shows all\n"
+
+
+async def test_the_state_directory_comes_from_the_configuration(tmp_path: Path) -> None:
+    """Also where the shell has none of the secrets that the configuration asks for."""
+    (tmp_path / "diglot.toml").write_text(
+        'state = "kept"\n[[models]]\nkind = "upstream"\nname = "a"\n'
+        'base_url = "https://host/v1"\napi_key_env = "NOT_SET_HERE"\n'
+    )
+    config = ["--config", str(tmp_path / "diglot.toml")]
+    assert (await diglot("key", "add", "a", *config)).code == 0
+    assert (tmp_path / "kept" / "keys.json").exists()
+    environ = {"DIGLOT_STATE": str(tmp_path / "elsewhere")}
+    assert (await diglot("key", "add", "a", *config, environ=environ)).code == 0
+    assert (tmp_path / "elsewhere" / "keys.json").exists()
+
+
+async def test_failures_are_one_line(tmp_path: Path) -> None:
+    """No traceback for what an operator can mend."""
+    (tmp_path / "keys.json").write_text("garbage")
+    state = ["--state", str(tmp_path)]
+    for arguments, says in [
+        (["key", "add", "x" * 65, *state], "a key's name has 1 to 64 printable characters"),
+        (["key", "add", "a", *state], "is no key file"),
+        (["key", "list", *state], "is no key file"),
+        (["key", "revoke", "a", *state], "is no key file"),
+        (["key", "list", "--config", str(tmp_path)], "cannot read the configuration"),
+        (["key", "list", "--config", str(tmp_path / "keys.json")], "cannot read the config"),
+    ]:
+        outcome = await diglot(*arguments)
+        assert (outcome.code, outcome.out) == (1, "")
+        (line,) = outcome.err.splitlines()
+        assert says in line
