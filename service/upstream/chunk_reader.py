@@ -46,7 +46,8 @@ class ChunkReader:
         self._names_a_tool = choice in ("function_name", "custom_name")
         self._model = model
         self._choices: dict[int, _Choice] = {}
-        self._usage: c.Usage | None = None
+        self._most_likely = request.top_logprobs
+        self.usage: c.Usage | None = None
         self._done = False
 
     def read(self, data: bytes) -> Iterator[ChatCompletionChunk]:
@@ -64,7 +65,7 @@ class ChunkReader:
             raise error_in(error)
         usage = value.get("usage")
         if isinstance(usage, dict):
-            self._usage = values.usage(usage)
+            self.count(values.usage(usage))
         choices = value.get("choices")
         if not isinstance(choices, list):
             return
@@ -82,8 +83,12 @@ class ChunkReader:
         for index, choice in self._choices.items():
             if not choice.finished:
                 yield from self._finish(index, choice, c.FINISH_REASON_STOP)
-        if self._usage is not None:
-            yield ChatCompletionChunk(model=self._model or "", usage=self._usage)
+        if self.usage is not None:
+            yield ChatCompletionChunk(model=self._model or "", usage=self.usage)
+
+    def count(self, usage: c.Usage) -> None:
+        """Takes a usage that the upstream sent. The last one counts: it is the whole."""
+        self.usage = usage
 
     def _stamped(self, chunk: ChatCompletionChunk, value: dict[str, Any]) -> ChatCompletionChunk:
         model = self._model or value.get("model")
@@ -106,7 +111,7 @@ class ChunkReader:
         calls = delta.get("tool_calls")
         calls = calls if isinstance(calls, list) else []
         reason = body.get("finish_reason") or None
-        said = _said(index, delta, body.get("logprobs"))
+        said = _said(index, delta, body.get("logprobs"), self._most_likely)
         # Nothing yet but a role: kept until it is known whether text or calls follow.
         if said is None and not calls and reason is None:
             return
@@ -174,7 +179,9 @@ def _opening(index: int, *, with_content: bool) -> ChatCompletionChunk:
     return chunk
 
 
-def _said(index: int, delta: dict[str, Any], logprobs: Any) -> ChatCompletionChunk | None:
+def _said(
+    index: int, delta: dict[str, Any], logprobs: Any, most_likely: int
+) -> ChatCompletionChunk | None:
     """The chunk for everything in a delta but tool calls; None if it says nothing."""
     chunk = ChatCompletionChunk()
     choice = chunk.choices.add()
@@ -200,7 +207,7 @@ def _said(index: int, delta: dict[str, Any], logprobs: Any) -> ChatCompletionChu
     if isinstance(audio := delta.get("audio"), dict):
         _hear(choice, audio)
     if isinstance(logprobs, dict) and (logprobs.get("content") or logprobs.get("refusal")):
-        choice.logprobs.CopyFrom(values.logprobs(logprobs))
+        choice.logprobs.CopyFrom(values.logprobs(logprobs, most_likely))
         if not target.HasField("content"):
             target.content = ""  # a token that is only a part of a character
     return chunk if target.ByteSize() else None

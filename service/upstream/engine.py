@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable
-from contextlib import closing
+import socket
+import struct
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,17 +72,40 @@ class UpstreamEngine:
         return converse(self._session, self._endpoint, body, call, ChunkReader(request))
 
 
-def open_session(connect_timeout: float) -> aiohttp.ClientSession:
-    """A session for one upstream. The caller's deadline bounds a call, so no other limit does."""
+def open_session(connect_timeout: float, *, reuse: bool = True) -> aiohttp.ClientSession:
+    """A session for one upstream. The caller's deadline bounds a call, so no other limit does.
+
+    Without `reuse` each call has a connection of its own.
+    """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=0,  # admission is not the connection pool's business
-            # llama.cpp closes idle connections after 5 s; a request sent into that is lost.
-            keepalive_timeout=3,
+            force_close=not reuse,
+            # Less than servers wait: a request sent into a closing connection is lost.
+            keepalive_timeout=3 if reuse else None,
         ),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout),
         cookie_jar=aiohttp.DummyCookieJar(),
     )
+
+
+@contextmanager
+def _ended(response: aiohttp.ClientResponse) -> Iterator[None]:
+    """Sees to it that leaving a response early ends the generation behind it.
+
+    By a reset: after an orderly close the server's next write would still succeed, and it
+    would generate until the one after that.
+    """
+    try:
+        yield
+    except BaseException:
+        transport = response.connection.transport if response.connection else None
+        if transport is not None and (sock := transport.get_extra_info("socket")) is not None:
+            with suppress(OSError):  # closed already
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raise
+    finally:
+        response.close()
 
 
 async def converse(
@@ -108,8 +133,7 @@ async def converse(
             headers=headers,
             allow_redirects=False,  # a redirect would carry the key elsewhere
         )
-        # Closed, not released: an unread rest must end the generation, not be drained.
-        with closing(response):
+        with _ended(response):
             if response.status != 200:
                 refusal = await response.content.read(LONGEST_BODY)
                 raise error_of(response.status, refusal, response.headers.get("Retry-After"))

@@ -48,13 +48,14 @@ def usage(body: dict[str, Any]) -> c.Usage:
     return value
 
 
-def logprobs(body: dict[str, Any]) -> c.ChoiceLogprobs:
+def logprobs(body: dict[str, Any], most_likely: int) -> c.ChoiceLogprobs:
+    """With at most so many `top_logprobs` as were asked for: some servers send more."""
     value = c.ChoiceLogprobs()
     for name, target in (("content", value.content), ("refusal", value.refusal)):
         for entry in _dicts(body.get(name)):
             token = target.add()
             _token(token, entry)
-            for likely in _dicts(entry.get("top_logprobs")):
+            for likely in _dicts(entry.get("top_logprobs"))[:most_likely]:
                 _token(token.top_logprobs.add(), likely)
     return value
 

@@ -252,7 +252,8 @@ def test_logprobs_are_finite_and_their_bytes_exact() -> None:
         b'"logprob":-Infinity,"bytes":[240,159],"top_logprobs":[{"token":"x","logprob":-1e400,'
         b'"bytes":null}]}]}}]}'
     )
-    chunk = read(body, said({}, "stop"))[1]
+    asked = CreateChatCompletionRequest(logprobs=True, top_logprobs=1)
+    chunk = read(body, said({}, "stop"), request=asked)[1]
     assert chunk.choices[0].delta.content == ""
     (token,) = chunk.choices[0].logprobs.content
     assert (token.logprob, token.bytes) == (-9999.0, b"\xf0\x9f")

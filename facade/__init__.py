@@ -1,0 +1,21 @@
+"""The HTTP face of Diglot: OpenAI's JSON and SSE, translated to and from the contract.
+
+It decides nothing about completions. It holds a Channel, which is a connection to the
+service or the service itself, and knows no difference between the two.
+"""
+
+from .app import build_app
+from .channel import Channel, Metadata, StreamCall
+from .options import FacadeOptions
+from .remote_channel import RemoteChannel
+from .server import HttpServer
+
+__all__ = [
+    "Channel",
+    "FacadeOptions",
+    "HttpServer",
+    "Metadata",
+    "RemoteChannel",
+    "StreamCall",
+    "build_app",
+]

@@ -1,0 +1,107 @@
+"""The façade as an aiohttp application."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import grpc.aio
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from diglot.v1 import error_pb2
+
+from .auth import Auth
+from .channel import Channel
+from .errors import ApiError, Refusal, from_refusal, from_rpc_error, internal_error
+from .options import FacadeOptions
+from .request_id import REQUEST_ID, request_id
+from .routes import HEALTH_PATHS, Routes
+from .sse import is_gone
+
+_log = logging.getLogger(__name__)
+
+
+def build_app(channel: Channel, options: FacadeOptions | None = None) -> web.Application:
+    """The application; who builds it keeps the channel, and closes it afterwards.
+
+    Serve it with HttpServer: cancelling calls whose client has gone depends on how.
+    """
+    options = options or FacadeOptions()
+    auth = Auth(channel, options.require_key)
+    app = web.Application(middlewares=[_answer_errors(auth)])
+    app.on_response_prepare.append(_name_request)
+    Routes(channel, auth, options, to_api_error).add_to(app.router)
+    return app
+
+
+def to_api_error(error: BaseException) -> ApiError:
+    """What the client is told. What nobody foresaw is logged, and the client told nothing."""
+    match error:
+        case grpc.aio.AioRpcError():
+            return from_rpc_error(error)
+        case Refusal():
+            return from_refusal(error)
+        case asyncio.CancelledError():
+            return from_refusal(
+                Refusal(
+                    error_pb2.ERROR_REASON_SHUTTING_DOWN,
+                    "The server stopped before the request was done. Please try again.",
+                )
+            )
+    _log.error("request %s failed", REQUEST_ID.get(), exc_info=error)
+    return internal_error()
+
+
+def _answer_errors(auth: Auth) -> Middleware:
+    """The one place where exceptions become answers."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        REQUEST_ID.set(request_id(request.headers.get("x-request-id")))
+        protected = request.path not in HEALTH_PATHS
+        try:
+            if protected:
+                auth.require_bearer(request)
+            try:
+                return await handler(request)
+            except (Refusal, web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
+                # Our own knowledge, too, is for callers with a key.
+                if protected:
+                    await auth.check(request)
+                raise _as_refusal(error, request) from None
+        except (Exception, asyncio.CancelledError) as error:
+            if is_gone(request) and isinstance(error, ConnectionError | asyncio.CancelledError):
+                # Nobody is left to answer: what aiohttp tries to send comes to nothing.
+                raise asyncio.CancelledError from None
+            # A cancellation with the client still there means that the server stops.
+            return _response(to_api_error(error))
+
+    return middleware
+
+
+def _as_refusal(error: Refusal | web.HTTPException, request: web.Request) -> Refusal:
+    where = f"{request.method} {request.path}"[:256]
+    match error:
+        case Refusal():
+            return error
+        case web.HTTPMethodNotAllowed():
+            return Refusal(
+                error_pb2.ERROR_REASON_METHOD_NOT_ALLOWED,
+                f"Not allowed ({where}).",
+                headers={"Allow": ", ".join(sorted(error.allowed_methods))},
+            )
+    return Refusal(error_pb2.ERROR_REASON_UNKNOWN_URL, f"Invalid URL ({where})")
+
+
+def _response(error: ApiError) -> web.Response:
+    return web.Response(
+        status=error.status,
+        headers=error.headers,
+        body=error.body,
+        content_type="application/json",
+    )
+
+
+async def _name_request(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["x-request-id"] = REQUEST_ID.get()

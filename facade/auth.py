@@ -1,0 +1,61 @@
+"""Who asks. The façade holds no keys: it passes them on, and the service decides.
+
+The rule is "no key, no answer, except for health". The service applies it to every call.
+What is left are answers that need no call: the façade's own refusals. Before it gives
+one, or takes in a large body, it has the key checked by the cheapest call there is.
+"""
+
+from __future__ import annotations
+
+import re
+
+from aiohttp import hdrs, web
+
+from diglot.v1 import error_pb2
+from diglot.v1.model_pb2 import ListModelsRequest
+
+from .channel import Channel
+from .errors import Refusal
+from .request_id import REQUEST_ID
+
+# At most 4096 characters: together with the rest it must fit into 8 KiB of metadata.
+_BEARER = re.compile(r"bearer +([\x21-\x7e]{1,4096})", re.IGNORECASE)
+_CHECK_TIMEOUT = 10.0
+
+
+class Auth:
+    """The rule, applied to requests."""
+
+    def __init__(self, channel: Channel, require_key: bool) -> None:
+        self._channel = channel
+        self._require_key = require_key
+
+    def require_bearer(self, request: web.Request) -> None:
+        """Refuses a request that has no key at all, or none that could be one."""
+        if self._require_key and _key(request) is None:
+            raise Refusal(
+                error_pb2.ERROR_REASON_INVALID_API_KEY,
+                "You didn't provide an API key. You need to provide your API key in an "
+                "Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
+            )
+
+    async def check(self, request: web.Request) -> None:
+        """Raises AioRpcError unless the service knows the key."""
+        if self._require_key:
+            await self._channel.ListModels(
+                ListModelsRequest(), timeout=_CHECK_TIMEOUT, metadata=self.metadata(request)
+            )
+
+    def metadata(self, request: web.Request) -> list[tuple[str, str]]:
+        """What the service is told of the caller."""
+        metadata = [("x-request-id", REQUEST_ID.get())]
+        key = _key(request)
+        if key is not None:
+            metadata.append(("authorization", f"Bearer {key}"))
+        return metadata
+
+
+def _key(request: web.Request) -> str | None:
+    header = request.headers.get(hdrs.AUTHORIZATION)
+    found = header is not None and _BEARER.fullmatch(header.strip())
+    return found.group(1) if found else None

@@ -1,0 +1,61 @@
+"""`await` that does something else first, if it has to wait."""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+
+@types.coroutine
+def before_waiting(
+    awaitable: Awaitable[_T], flush: Callable[[], Awaitable[None]]
+) -> Generator[Any, Any, _T]:
+    """Awaits `awaitable`; if that is not done at once, `flush()` is awaited to its end first.
+
+    So a loop over a source can collect what the source has ready, and write it in one
+    piece just before it waits: never later than it must, never more often than it must.
+
+    What is awaited is begun before the flush, and goes on after it. It may be done by
+    then, which is as good. A failure of the flush, and a cancellation during it, are
+    raised inside of what is awaited, at the place where it waits, so that it can clean up.
+    """
+    waiting = awaitable.__await__()
+    try:
+        # What a coroutine yields to its task is the future that it waits for.
+        future = next(waiting)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+
+    failure: BaseException | None = None
+    try:
+        yield from flush().__await__()
+    except BaseException as error:
+        failure = error
+        # A task that is cancelled cancels what it waits for; it has not seen this one.
+        if isinstance(error, asyncio.CancelledError) and asyncio.isfuture(future):
+            future.cancel()
+
+    # From here on this is `yield from waiting`, written out because its first step is
+    # taken already.
+    while True:
+        value: Any = None
+        if failure is None:
+            try:
+                value = yield future
+            except GeneratorExit:
+                waiting.close()
+                raise
+            except BaseException as error:
+                failure = error
+        try:
+            if failure is None:
+                future = waiting.send(value)
+            else:
+                thrown, failure = failure, None
+                future = waiting.throw(thrown)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]

@@ -1,0 +1,82 @@
+"""The body of a request: refused early, and never read beyond what is allowed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from diglot.v1 import error_pb2
+
+from .errors import Refusal
+
+# Up to here a body is read before anyone knows whether its sender has a key.
+_UNCHECKED = 64 * 2**10
+
+
+async def defer_continue(request: web.Request) -> None:
+    """An expect handler that leaves "100 Continue" to read_body.
+
+    Who announces 40 MB and waits for leave gets the refusal instead.
+    """
+
+
+async def read_body(
+    request: web.Request,
+    limit: int,
+    timeout: float,
+    check: Callable[[web.Request], Awaitable[None]],
+) -> bytearray:
+    """The JSON text, decompressed. `check` is awaited before anything large is read."""
+    if hdrs.CONTENT_TYPE in request.headers and request.content_type != "application/json":
+        raise Refusal(
+            error_pb2.ERROR_REASON_UNSUPPORTED_MEDIA_TYPE,
+            "The Content-Type of your request must be application/json.",
+        )
+    length = request.content_length
+    if length is not None and length > limit:
+        raise _too_large(limit)
+    if length is None or length > _UNCHECKED:
+        await check(request)
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        await _continue(request)
+    try:
+        if request.content.is_eof():
+            return await _read(request, limit)
+        async with asyncio.timeout(timeout):
+            return await _read(request, limit)
+    except TimeoutError:
+        raise Refusal(
+            error_pb2.ERROR_REASON_DEADLINE_EXCEEDED,
+            "The body of your request took longer to arrive than the server allows.",
+        ) from None
+    except (web.RequestPayloadError, HttpProcessingError):
+        raise Refusal(
+            error_pb2.ERROR_REASON_INVALID_JSON,
+            "The body of your request is not encoded as its headers say.",
+        ) from None
+
+
+async def _read(request: web.Request, limit: int) -> bytearray:
+    body = bytearray()
+    while piece := await request.content.readany():
+        body += piece
+        if len(body) > limit:
+            raise _too_large(limit)
+    return body
+
+
+async def _continue(request: web.Request) -> None:
+    # As aiohttp's own expect handler does it.
+    if request.version == HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+
+
+def _too_large(limit: int) -> Refusal:
+    return Refusal(
+        error_pb2.ERROR_REASON_REQUEST_TOO_LARGE,
+        f"The body of your request is larger than {limit} bytes.",
+    )

@@ -1,0 +1,165 @@
+"""The messages of a chat completion request, as JSON has them.
+
+Only what JSON can get wrong is checked here: types, missing keys, and which member of a
+union is meant. What the values mean is the core's business. Unknown keys are ignored:
+clients replay answers with whatever their server put in.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, FailFast, Field
+from typing_extensions import TypeAliasType
+
+
+class JsonObject(BaseModel):
+    """A JSON object: no type is converted into another, unknown keys are ignored."""
+
+    model_config = ConfigDict(
+        strict=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+
+_T = TypeVar("_T")
+# A body of millions of faults shall cost one error, not millions. The name makes it fit for
+# unions, whose members must be hashable: FailFast is not.
+Array = TypeAliasType("Array", Annotated[list[_T], FailFast()], type_params=(_T,))
+
+
+class PromptCacheBreakpoint(JsonObject):
+    mode: str
+    ttl: str | None = None
+
+
+class _Part(JsonObject):
+    prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
+
+
+class TextPart(_Part):
+    type: Literal["text"]
+    text: str
+
+
+class ImageUrl(JsonObject):
+    url: str
+    detail: str | None = None
+
+
+class ImagePart(_Part):
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+class InputAudio(JsonObject):
+    data: str
+    format: str
+
+
+class InputAudioPart(_Part):
+    type: Literal["input_audio"]
+    input_audio: InputAudio
+
+
+class File(JsonObject):
+    file_data: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+
+
+class FilePart(_Part):
+    type: Literal["file"]
+    file: File
+
+
+class RefusalPart(_Part):
+    type: Literal["refusal"]
+    refusal: str
+
+
+Part = Annotated[
+    TextPart | ImagePart | InputAudioPart | FilePart | RefusalPart, Field(discriminator="type")
+]
+
+
+class FunctionCall(JsonObject):
+    name: str
+    arguments: str
+
+
+class CustomCall(JsonObject):
+    name: str
+    input: str
+
+
+class FunctionToolCall(JsonObject):
+    type: Literal["function"]
+    id: str
+    function: FunctionCall
+
+
+class CustomToolCall(JsonObject):
+    type: Literal["custom"]
+    id: str
+    custom: CustomCall
+
+
+ToolCall = Annotated[FunctionToolCall | CustomToolCall, Field(discriminator="type")]
+
+
+class AudioReference(JsonObject):
+    id: str
+
+
+class DeveloperMessage(JsonObject):
+    role: Literal["developer"]
+    content: str | Array[Part]
+    name: str | None = None
+
+
+class SystemMessage(JsonObject):
+    role: Literal["system"]
+    content: str | Array[Part]
+    name: str | None = None
+
+
+class UserMessage(JsonObject):
+    role: Literal["user"]
+    content: str | Array[Part]
+    name: str | None = None
+
+
+class AssistantMessage(JsonObject):
+    role: Literal["assistant"]
+    content: str | Array[Part] | None = None
+    name: str | None = None
+    refusal: str | None = None
+    audio: AudioReference | None = None
+    tool_calls: Array[ToolCall] | None = None
+    function_call: FunctionCall | None = None
+    reasoning_content: str | None = None
+    # Another spelling of reasoning_content; in some dialects an object, then ignored.
+    reasoning: Any = None
+
+
+class ToolMessage(JsonObject):
+    role: Literal["tool"]
+    content: str | Array[Part]
+    tool_call_id: str
+
+
+class FunctionMessage(JsonObject):
+    role: Literal["function"]
+    content: str | None
+    name: str
+
+
+Message = Annotated[
+    DeveloperMessage
+    | SystemMessage
+    | UserMessage
+    | AssistantMessage
+    | ToolMessage
+    | FunctionMessage,
+    Field(discriminator="role"),
+]

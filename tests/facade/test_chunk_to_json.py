@@ -1,0 +1,169 @@
+"""The lines of a stream."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from google.protobuf import text_format
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from openai.types.chat import ChatCompletionChunk as OpenAIChunk
+
+from diglot.facade.chunk_to_json import ChunkEncoder, line
+from diglot.v1 import chunk_pb2
+
+HEAD = '"id":"c","object":"chat.completion.chunk","created":17,"model":"m"'
+
+
+def chunk(fields: str) -> chunk_pb2.ChatCompletionChunk:
+    text = f'id: "c" created: 17 model: "m" {fields}'
+    return text_format.Parse(text, chunk_pb2.ChatCompletionChunk())
+
+
+def delta(fields: str) -> str:
+    """The JSON of a delta."""
+    written = line(chunk(f"choices {{ delta {{ {fields} }} }}"), False).decode()
+    before = f'data: {{{HEAD},"choices":[{{"index":0,"delta":'
+    after = ',"logprobs":null,"finish_reason":null}]}\n\n'
+    assert written.startswith(before)
+    assert written.endswith(after)
+    return written[len(before) : -len(after)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "written"),
+    [
+        ("", "{}"),
+        ('role: ROLE_ASSISTANT content: ""', '{"role":"assistant","content":"","refusal":null}'),
+        ("role: ROLE_ASSISTANT", '{"role":"assistant","content":null,"refusal":null}'),
+        ('content: "The"', '{"content":"The"}'),
+        ('content: ""', '{"content":""}'),
+        ('refusal: "no"', '{"refusal":"no"}'),
+        ('reasoning_content: "hm"', '{"reasoning_content":"hm"}'),
+        (
+            'role: ROLE_ASSISTANT reasoning_content: "hm"',
+            '{"role":"assistant","content":null,"reasoning_content":"hm","refusal":null}',
+        ),
+        # A header says all, a continuation nothing but more text.
+        (
+            'tool_calls { index: 1 id: "x" function { name: "f" } }',
+            '{"tool_calls":[{"index":1,"id":"x","type":"function","function":{"name":"f","arguments":""}}]}',
+        ),
+        (
+            'tool_calls { index: 1 function { arguments: "{" } }',
+            '{"tool_calls":[{"index":1,"function":{"arguments":"{"}}]}',
+        ),
+        (
+            'tool_calls { id: "x" custom { name: "f" } }',
+            '{"tool_calls":[{"index":0,"id":"x","type":"custom","custom":{"name":"f","input":""}}]}',
+        ),
+        (
+            'tool_calls { custom { input: "y" } }',
+            '{"tool_calls":[{"index":0,"custom":{"input":"y"}}]}',
+        ),
+        (
+            'role: ROLE_ASSISTANT tool_calls { id: "x" function { name: "f" arguments: "" } }',
+            '{"role":"assistant","content":null,"tool_calls":[{"index":0,"id":"x","type":"function",'
+            '"function":{"name":"f","arguments":""}}],"refusal":null}',
+        ),
+        ('function_call { name: "f" }', '{"function_call":{"name":"f"}}'),
+        ("audio { expires_at: 5 }", '{"audio":{"expires_at":5}}'),
+        (
+            'annotations { url_citation { end_index: 2 url: "u" title: "t" } }',
+            '{"annotations":[{"type":"url_citation","url_citation":'
+            '{"start_index":0,"end_index":2,"url":"u","title":"t"}}]}',
+        ),
+    ],
+)
+def test_deltas(fields: str, written: str) -> None:
+    assert delta(fields) == written
+
+
+def test_the_last_chunk_of_a_choice() -> None:
+    finished = chunk("choices { index: 1 delta {} finish_reason: FINISH_REASON_STOP }")
+    assert line(finished, False).decode() == (
+        f'data: {{{HEAD},"choices":[{{"index":1,"delta":{{}},"logprobs":null,'
+        '"finish_reason":"stop"}]}\n\n'
+    )
+
+
+def test_usage_is_null_until_it_comes_and_only_if_asked_for() -> None:
+    piece = chunk('choices { delta { content: "x" } }')
+    assert line(piece, True).endswith(b'"finish_reason":null}],"usage":null}\n\n')
+    assert b"usage" not in line(piece, False)
+    spent = chunk("usage { prompt_tokens: 1 completion_tokens: 2 total_tokens: 3 }")
+    assert line(spent, True).decode() == (
+        f'data: {{{HEAD},"choices":[],'
+        '"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}\n\n'
+    )
+
+
+def test_what_may_stand_beside_the_choices() -> None:
+    piece = chunk('service_tier: "t" system_fingerprint: "f" obfuscation: "o" moderation {}')
+    assert line(piece, True).decode() == (
+        f'data: {{{HEAD},"service_tier":"t","system_fingerprint":"f","choices":[],"usage":null,'
+        '"moderation":{"input":null,"output":null},"obfuscation":"o"}\n\n'
+    )
+
+
+def test_probabilities_go_with_their_token() -> None:
+    piece = chunk(
+        'choices { delta { content: "x" } logprobs { content { token: "x" logprob: -1 } } }'
+    )
+    choice = json.loads(line(piece, False)[6:])["choices"][0]
+    assert choice["logprobs"]["content"][0] == {
+        "token": "x",
+        "logprob": -1.0,
+        "bytes": None,
+        "top_logprobs": [],
+    }
+
+
+_MARK = '"delta":{"content":""'
+
+# Few values each, so that chunks of one stream resemble one another.
+_TEXT = st.text(max_size=4) | st.sampled_from(["", '"', "\\", "\u2028", "é", _MARK])
+_DELTA = st.builds(
+    chunk_pb2.Delta,
+    role=st.none() | st.just(4),
+    content=st.none() | _TEXT,
+    reasoning_content=st.none() | st.sampled_from(["", "x"]),
+    refusal=st.none() | st.just("no"),
+)
+_TEXT_DELTA = st.builds(chunk_pb2.Delta, content=_TEXT)
+_CHOICE = st.builds(
+    chunk_pb2.ChunkChoice,
+    index=st.sampled_from([0, 1]),
+    delta=_TEXT_DELTA | _DELTA,
+    finish_reason=st.none() | st.none() | st.just(1),
+)
+_CHUNK = st.builds(
+    chunk_pb2.ChatCompletionChunk,
+    id=st.sampled_from(["c", _MARK]),
+    created=st.just(17),
+    model=st.sampled_from(["m", "ö"]),
+    choices=st.lists(_CHOICE, min_size=1, max_size=1) | st.lists(_CHOICE, max_size=2),
+    system_fingerprint=st.none() | st.just("fp"),
+    obfuscation=st.none() | st.none() | st.just("x"),
+)
+
+
+@given(st.lists(_CHUNK, max_size=8), st.booleans())
+@settings(max_examples=300)
+def test_the_encoder_writes_what_line_writes(
+    chunks: list[chunk_pb2.ChatCompletionChunk], include_usage: bool
+) -> None:
+    encode = ChunkEncoder(include_usage)
+    for piece in chunks:
+        written = encode(piece)
+        assert written == line(piece, include_usage)
+        OpenAIChunk.model_validate(json.loads(written.removeprefix(b"data: ")))
+
+
+def test_the_encoder_does_not_depend_on_the_chunk_living_on() -> None:
+    encode = ChunkEncoder(False)
+    piece = chunk('choices { delta { content: "a" } }')
+    encode(piece)
+    piece.model = "other"
+    assert encode(piece) == line(piece, False)
