@@ -72,10 +72,14 @@ def _answer_errors(auth: Auth) -> Middleware:
                 raise _as_refusal(error, request) from None
         except (Exception, asyncio.CancelledError) as error:
             if is_gone(request) and isinstance(error, ConnectionError | asyncio.CancelledError):
-                # Nobody is left to answer: what aiohttp tries to send comes to nothing.
                 raise asyncio.CancelledError from None
             # A cancellation with the client still there means that the server stops.
-            return _response(to_api_error(error))
+            answer = _response(to_api_error(error))
+            if request.writer.output_size > 0:
+                # Too late for another answer. aiohttp closes the connection: the client sees
+                # that the one it has is not whole.
+                raise asyncio.CancelledError from None
+            return answer
 
     return middleware
 
@@ -104,4 +108,6 @@ def _response(error: ApiError) -> web.Response:
 
 
 async def _name_request(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers["x-request-id"] = REQUEST_ID.get()
+    response.headers.setdefault("x-request-id", REQUEST_ID.get())
+    # Instead of the versions of everything that could be attacked.
+    response.headers["Server"] = "diglot"

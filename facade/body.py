@@ -30,7 +30,9 @@ async def read_body(
     check: Callable[[web.Request], Awaitable[None]],
 ) -> bytearray:
     """The JSON text, decompressed. `check` is awaited before anything large is read."""
-    if hdrs.CONTENT_TYPE in request.headers and request.content_type != "application/json":
+    # Not request.content_type: that fails on some nonsense.
+    kind = request.headers.get(hdrs.CONTENT_TYPE, "application/json")
+    if kind.partition(";")[0].strip().lower() != "application/json":
         raise Refusal(
             error_pb2.ERROR_REASON_UNSUPPORTED_MEDIA_TYPE,
             "The Content-Type of your request must be application/json.",

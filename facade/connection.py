@@ -29,28 +29,26 @@ class _Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        if not isinstance(exc, HttpProcessingError):
-            return super().handle_error(request, status, exc, message)
-        # Its own text quotes what was sent, keys included.
-        error = from_refusal(
-            Refusal(error_pb2.ERROR_REASON_INVALID_VALUE, "This is not a valid HTTP request.")
-        )
-        response = web.Response(
-            status=error.status,
-            headers={**error.headers, "x-request-id": request_id(None)},
-            body=error.body,
-            content_type="application/json",
-        )
-        response.force_close()
-        return response
+        if isinstance(exc, HttpProcessingError):
+            return _not_http()
+        return super().handle_error(request, status, exc, message)
 
 
 class _Server(web.Server):
     def __init__(self, server: web.Server, options: dict[str, Any]) -> None:
-        super().__init__(server.request_handler, request_factory=server.request_factory, **options)
+        super().__init__(self._handle, request_factory=server.request_factory, **options)
+        self._application = server.request_handler
 
     def __call__(self) -> RequestHandler:
         return _Connection(self, loop=self._loop, **self._kwargs)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await self._application(request)
+        # An Expect that aiohttp does not know fails before any middleware; with a UnicodeError,
+        # where the refusal cannot be written down.
+        except (web.HTTPExpectationFailed, UnicodeError):
+            return _not_http()
 
 
 class Runner(web.AppRunner):
@@ -58,3 +56,17 @@ class Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         return _Server(await super()._make_server(), self._kwargs)
+
+
+def _not_http() -> web.Response:
+    # aiohttp's own text quotes what was sent, keys included.
+    refusal = Refusal(error_pb2.ERROR_REASON_INVALID_VALUE, "This is not a valid HTTP request.")
+    error = from_refusal(refusal)
+    response = web.Response(
+        status=error.status,
+        headers={**error.headers, "x-request-id": request_id(None), "Server": "diglot"},
+        body=error.body,
+        content_type="application/json",
+    )
+    response.force_close()
+    return response

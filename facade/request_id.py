@@ -6,7 +6,7 @@ import re
 import secrets
 from contextvars import ContextVar
 
-REQUEST_ID: ContextVar[str] = ContextVar("request_id")
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 
 # Harmless in a log line, in metadata and in a header.
 _ACCEPTED = re.compile(r"[A-Za-z0-9._:-]{1,128}")

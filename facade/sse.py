@@ -59,7 +59,7 @@ async def stream_events(
             out.add(to_api_error(error).event)
         else:
             out.add(DONE)
-        await out.flush()
+        await out.finish()
     except _ClientGoneError:
         pass
     finally:
@@ -92,11 +92,16 @@ class _ClientGoneError(Exception):
     """A write failed: there is nobody to tell."""
 
 
+class _Response(web.StreamResponse):
+    # The status goes out together with the first chunk, in one packet.
+    _send_headers_immediately = False
+
+
 class _Output:
     """The response of one stream: a buffer in front of it, and comments in its pauses."""
 
     def __init__(self, request: web.Request, keepalive: float) -> None:
-        self.response = web.StreamResponse(headers=_HEADERS)
+        self.response = _Response(headers=_HEADERS)
         self._request = request
         self._buffer: list[bytes] = []
         self._size = 0
@@ -123,24 +128,32 @@ class _Output:
     async def flush(self) -> None:
         """Writes what the buffer holds, at the speed of the client."""
         if self._size:
-            data = b"".join(self._buffer)
-            self._buffer.clear()
-            self._size = 0
-            await self._write(data)
+            await self._write(self._take())
+
+    async def finish(self) -> None:
+        """Writes what the buffer holds, and the end of the response."""
+        self.close()  # a comment after the end would be the beginning of the next answer
+        await self._write(self._take(), last=True)
 
     def close(self) -> None:
         self._timer.cancel()
         if self._comment is not None:
             self._comment.cancel()
 
-    async def _write(self, data: bytes) -> None:
+    def _take(self) -> bytes:
+        data = b"".join(self._buffer)
+        self._buffer.clear()
+        self._size = 0
+        return data
+
+    async def _write(self, data: bytes, *, last: bool = False) -> None:
         self._writing = True
         try:
             # Neither call waits for anything but the client's reading, and that only after
             # it has written: a comment cannot come between the two, or into an event.
             if not self.response.prepared:
                 await self.response.prepare(self._request)
-            await self.response.write(data)
+            await (self.response.write_eof if last else self.response.write)(data)
         except ConnectionError:
             raise _ClientGoneError from None
         finally:
@@ -150,12 +163,12 @@ class _Output:
     def _on_timer(self) -> None:
         if self._due <= self._loop.time():
             self._due = self._loop.time() + self._keepalive
-            # While a write waits for the client there is something on its way already.
-            if not self._writing:
-                self._comment = self._loop.create_task(self._write_comment())
+            self._comment = self._loop.create_task(self._write_comment())
         self._timer = self._loop.call_at(self._due, self._on_timer)
 
     async def _write_comment(self) -> None:
-        # If the client has gone, the handler is told by its cancellation.
-        with suppress(_ClientGoneError):
-            await self._write(_COMMENT)
+        # While a write waits for the client there is something on its way already.
+        if not self._writing:
+            # If the client has gone, the handler is told by its cancellation.
+            with suppress(_ClientGoneError):
+                await self._write(_COMMENT)

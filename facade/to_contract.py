@@ -23,80 +23,99 @@ _MODES = {
 }
 
 
+# Fields that are the same on both sides, name and value.
+_SAME = frozenset(
+    {
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "metadata",
+        "modalities",
+        "model",
+        "n",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "reasoning_effort",
+        "safety_identifier",
+        "seed",
+        "service_tier",
+        "store",
+        "temperature",
+        "top_logprobs",
+        "top_p",
+        "user",
+        "verbosity",
+    }
+)
+
+
 def to_contract(request: body.CompletionRequest) -> chat_pb2.CreateChatCompletionRequest:
-    """Raises Refusal for a schema that holds a number which JSON cannot write."""
-    return chat_pb2.CreateChatCompletionRequest(
-        model=request.model,
-        messages=[to_message(message) for message in request.messages],
-        temperature=request.temperature,
-        top_p=request.top_p,
-        frequency_penalty=request.frequency_penalty,
-        presence_penalty=request.presence_penalty,
-        logit_bias=request.logit_bias,
-        seed=request.seed,
-        stop=[request.stop] if isinstance(request.stop, str) else request.stop,
-        max_completion_tokens=request.max_completion_tokens,
-        max_tokens=request.max_tokens,
-        n=request.n,
-        logprobs=request.logprobs,
-        top_logprobs=request.top_logprobs,
-        stream_options=_stream_options(request.stream_options),
-        tools=[_tool(tool, f"tools[{i}]") for i, tool in enumerate(request.tools or ())],
-        tool_choice=_tool_choice(request.tool_choice),
-        parallel_tool_calls=request.parallel_tool_calls,
-        functions=[
-            _function(function, f"functions[{i}]")
-            for i, function in enumerate(request.functions or ())
-        ],
-        function_call=_function_call(request.function_call),
-        response_format=_response_format(request.response_format),
-        reasoning_effort=request.reasoning_effort,
-        verbosity=request.verbosity,
-        modalities=request.modalities,
-        audio=_audio(request.audio),
-        prediction=_prediction(request.prediction),
-        web_search_options=_web_search(request.web_search_options),
-        moderation=_moderation(request.moderation),
-        store=request.store,
-        metadata=request.metadata,
-        safety_identifier=request.safety_identifier,
-        user=request.user,
-        prompt_cache_key=request.prompt_cache_key,
-        prompt_cache_options=_prompt_cache(request.prompt_cache_options),
-        prompt_cache_retention=request.prompt_cache_retention,
-        service_tier=request.service_tier,
-        extra_json=_json(request.model_extra or None, None),
-    )
+    """Raises Refusal for a number, in a schema or an unknown key, that JSON cannot write."""
+    # protobuf takes None for absent, as we do.
+    same: dict[str, Any] = {
+        name: getattr(request, name) for name in request.model_fields_set & _SAME
+    }
+    result = chat_pb2.CreateChatCompletionRequest(**same)
+    result.messages.extend(to_message(message) for message in request.messages)
+    if request.stop is not None:
+        result.stop.extend([request.stop] if isinstance(request.stop, str) else request.stop)
+    for i, tool in enumerate(request.tools or ()):
+        result.tools.append(_tool(tool, f"tools[{i}]"))
+    for i, function in enumerate(request.functions or ()):
+        result.functions.append(_function(function, f"functions[{i}]"))
+    if request.tool_choice is not None:
+        result.tool_choice.CopyFrom(_tool_choice(request.tool_choice))
+    if request.function_call is not None:
+        result.function_call.CopyFrom(_function_call(request.function_call))
+    if request.response_format is not None:
+        result.response_format.CopyFrom(_response_format(request.response_format))
+    if request.stream_options is not None:
+        result.stream_options.CopyFrom(_stream_options(request.stream_options))
+    if request.audio is not None:
+        result.audio.CopyFrom(_audio(request.audio))
+    if request.prediction is not None:
+        result.prediction.CopyFrom(_prediction(request.prediction))
+    if request.web_search_options is not None:
+        result.web_search_options.CopyFrom(_web_search(request.web_search_options))
+    if request.moderation is not None:
+        result.moderation.CopyFrom(_moderation(request.moderation))
+    if request.prompt_cache_options is not None:
+        result.prompt_cache_options.CopyFrom(_prompt_cache(request.prompt_cache_options))
+    if request.model_extra:
+        result.extra_json = _json(request.model_extra, None)
+    return result
 
 
-def _stream_options(options: body.StreamOptions | None) -> chat_pb2.StreamOptions | None:
-    if options is None:
-        return None
+def _json(value: dict[str, Any], param: str | None) -> str:
+    """JSON text with the order of keys and the digits of numbers that came in."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except ValueError:  # 1e999 reads as infinity
+        where = f" for '{param}'" if param else ""
+        raise Refusal(
+            error_pb2.ERROR_REASON_INVALID_VALUE,
+            f"Invalid value{where}: a number in it is too large.",
+            param,
+        ) from None
+
+
+def _stream_options(options: body.StreamOptions) -> chat_pb2.StreamOptions:
     return chat_pb2.StreamOptions(
         include_usage=options.include_usage, include_obfuscation=options.include_obfuscation
     )
 
 
-def _json(value: dict[str, Any] | None, param: str | None) -> str | None:
-    if value is None:
-        return None
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except ValueError:  # 1e999 reads as infinity
-        raise Refusal(
-            error_pb2.ERROR_REASON_INVALID_VALUE,
-            f"Invalid value{f' in {param!r}' if param else ''}: a number is too large.",
-            param,
-        ) from None
-
-
 def _function(function: body.FunctionDefinition, path: str) -> tool_pb2.FunctionDefinition:
-    return tool_pb2.FunctionDefinition(
-        name=function.name,
-        description=function.description,
-        parameters_json=_json(function.parameters, f"{path}.parameters"),
-        strict=function.strict,
+    result = tool_pb2.FunctionDefinition(
+        name=function.name, description=function.description, strict=function.strict
     )
+    if function.parameters is not None:
+        result.parameters_json = _json(function.parameters, f"{path}.parameters")
+    return result
 
 
 def _tool(tool: body.FunctionTool | body.CustomTool, path: str) -> tool_pb2.Tool:
@@ -112,10 +131,8 @@ def _tool(tool: body.FunctionTool | body.CustomTool, path: str) -> tool_pb2.Tool
     return tool_pb2.Tool(custom=custom)
 
 
-def _tool_choice(choice: body.ToolChoice | None) -> tool_pb2.ToolChoice | None:
+def _tool_choice(choice: body.ToolChoice) -> tool_pb2.ToolChoice:
     match choice:
-        case None:
-            return None
         case str():
             return tool_pb2.ToolChoice(mode=_MODES[choice])
         case body.FunctionChoice():
@@ -124,7 +141,7 @@ def _tool_choice(choice: body.ToolChoice | None) -> tool_pb2.ToolChoice | None:
             return tool_pb2.ToolChoice(custom_name=choice.custom.name)
         case body.AllowedToolsChoice(allowed_tools=allowed):
             tools = [
-                _json(tool, f"tool_choice.allowed_tools.tools[{i}]") or ""
+                _json(tool, f"tool_choice.allowed_tools.tools[{i}]")
                 for i, tool in enumerate(allowed.tools)
             ]
             return tool_pb2.ToolChoice(
@@ -132,52 +149,42 @@ def _tool_choice(choice: body.ToolChoice | None) -> tool_pb2.ToolChoice | None:
             )
 
 
-def _function_call(choice: str | body.Named | None) -> chat_pb2.FunctionCallOption | None:
-    if choice is None:
-        return None
+def _function_call(choice: str | body.Named) -> chat_pb2.FunctionCallOption:
     if isinstance(choice, str):
         return chat_pb2.FunctionCallOption(mode=_MODES[choice])
     return chat_pb2.FunctionCallOption(name=choice.name)
 
 
-def _response_format(form: body.ResponseFormat | None) -> chat_pb2.ResponseFormat | None:
+def _response_format(form: body.ResponseFormat) -> chat_pb2.ResponseFormat:
+    result = chat_pb2.ResponseFormat()
     match form:
-        case None:
-            return None
         case body.TextResponse():
-            return chat_pb2.ResponseFormat(text=chat_pb2.TextResponse())
+            result.text.SetInParent()
         case body.JsonObjectResponse():
-            return chat_pb2.ResponseFormat(json_object=chat_pb2.JsonObjectResponse())
-        case body.JsonSchemaResponse(json_schema=schema):
-            return chat_pb2.ResponseFormat(
-                json_schema=chat_pb2.JsonSchemaResponse(
-                    name=schema.name,
-                    description=schema.description,
-                    schema_json=_json(schema.schema_, "response_format.json_schema.schema"),
-                    strict=schema.strict,
-                )
+            result.json_object.SetInParent()
+        case body.JsonSchemaResponse(json_schema=asked):
+            schema = chat_pb2.JsonSchemaResponse(
+                name=asked.name, description=asked.description, strict=asked.strict
             )
+            if asked.schema_ is not None:
+                schema.schema_json = _json(asked.schema_, "response_format.json_schema.schema")
+            result.json_schema.CopyFrom(schema)
+    return result
 
 
-def _audio(audio: body.AudioOptions | None) -> chat_pb2.AudioOptions | None:
-    if audio is None:
-        return None
+def _audio(audio: body.AudioOptions) -> chat_pb2.AudioOptions:
     if isinstance(audio.voice, str):
         return chat_pb2.AudioOptions(format=audio.format, voice_name=audio.voice)
     return chat_pb2.AudioOptions(format=audio.format, voice_id=audio.voice.id)
 
 
-def _prediction(prediction: body.Prediction | None) -> chat_pb2.Prediction | None:
-    if prediction is None:
-        return None
+def _prediction(prediction: body.Prediction) -> chat_pb2.Prediction:
     if isinstance(prediction.content, str):
         return chat_pb2.Prediction(content=prediction.content)
     return chat_pb2.Prediction(parts=to_parts(prediction.content))
 
 
-def _web_search(options: body.WebSearchOptions | None) -> chat_pb2.WebSearchOptions | None:
-    if options is None:
-        return None
+def _web_search(options: body.WebSearchOptions) -> chat_pb2.WebSearchOptions:
     result = chat_pb2.WebSearchOptions(search_context_size=options.search_context_size)
     if options.user_location is not None:
         place = options.user_location.approximate
@@ -189,9 +196,7 @@ def _web_search(options: body.WebSearchOptions | None) -> chat_pb2.WebSearchOpti
     return result
 
 
-def _moderation(options: body.ModerationOptions | None) -> chat_pb2.ModerationOptions | None:
-    if options is None:
-        return None
+def _moderation(options: body.ModerationOptions) -> chat_pb2.ModerationOptions:
     result = chat_pb2.ModerationOptions(model=options.model)
     if options.policy is not None:
         result.policy.SetInParent()
@@ -206,7 +211,5 @@ def _rule(rule: body.ModerationRule) -> chat_pb2.ModerationRule:
     return chat_pb2.ModerationRule(mode=rule.mode)
 
 
-def _prompt_cache(options: body.PromptCacheOptions | None) -> chat_pb2.PromptCacheOptions | None:
-    if options is None:
-        return None
+def _prompt_cache(options: body.PromptCacheOptions) -> chat_pb2.PromptCacheOptions:
     return chat_pb2.PromptCacheOptions(mode=options.mode, ttl=options.ttl)

@@ -33,8 +33,11 @@ ROLES: dict[int, str] = {
 }
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
 def dumps(value: Json) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return _encode(value).encode()
 
 
 def completion(answer: completion_pb2.ChatCompletion) -> Json:

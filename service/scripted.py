@@ -123,7 +123,9 @@ def _script(request: CreateChatCompletionRequest) -> Script:
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(str(step) for step in first["loc"])
-        raise errors.InvalidValue(f"Invalid '{path}': {first['msg']}.", field=path) from None
+        raise errors.InvalidValue(
+            f"Invalid '{path}': {first['msg']}.", field=f"extra_json.{path}"
+        ) from None
 
 
 def _fail(reason: str) -> None:

@@ -77,7 +77,8 @@ class GrpcServer:
             else:
                 port = self._server.add_secure_port(address, self._tls.credentials())
         except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}: {error}") from None
+            # grpc says that it failed, and logs why.
+            raise OSError(f"gRPC cannot bind {address}") from error
         for engine in self._models.engines:
             engine.readiness.subscribe(self._tell)
         await self._tell_health()

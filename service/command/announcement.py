@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shlex
 import shutil
 import sys
@@ -72,7 +73,11 @@ def _curl(settings: Settings, http: Address, key: str | None) -> str:
 
 
 def _key_command(settings: Settings) -> str:
-    program = "diglot" if shutil.which("diglot") else shlex.quote(sys.argv[0])
+    program = sys.argv[0]
+    if not os.access(program, os.X_OK):  # run with python -m
+        program = f"{shlex.quote(sys.executable)} -m {__package__}"
+    elif shutil.which("diglot") == program:
+        program = "diglot"
     return f"$({program} key add --state {shlex.quote(str(settings.state))} curl)"
 
 

@@ -64,7 +64,7 @@ def _engine(model: ModelSettings, directory: Path) -> Engine:
             return UpstreamEngine(endpoint, model.upstream_model)
         case EmbeddedModel():
             # Here, so that a server of upstreams does without all that it brings.
-            from ..embedded import EmbeddedEngine
+            from ..embedded.engine import EmbeddedEngine
             from ..model_store import ModelStore
 
             return EmbeddedEngine(model, ModelStore(directory))

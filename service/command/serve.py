@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -21,6 +22,7 @@ from diglot.facade import Channel, FacadeOptions, HttpServer, RemoteChannel, bui
 
 from ..config import Address, FacadeSettings, Settings
 from ..inprocess import InProcessChannel
+from ..model_store import ModelStoreError
 from . import announcement
 from .arguments import Failure
 from .assembly import MIB, Service, https
@@ -59,7 +61,7 @@ async def _serve(settings: Settings, *, with_http: bool) -> None:
     first_key = announcement.first_key(service.keys)
     async with AsyncExitStack() as running, _until_stopped() as stopped:
         running.push_async_callback(service.models.close)
-        port = await _bound(service.server.start(str(settings.grpc.address)))
+        port = await _bound(settings.grpc.address, service.server.start(str(settings.grpc.address)))
         running.push_async_callback(service.server.stop, GRACE)
         grpc_address = Address(settings.grpc.address.host, port)
         http_address = None
@@ -94,22 +96,26 @@ async def _serve_http(running: AsyncExitStack, settings: Settings, channel: Chan
     server = HttpServer(
         build_app(channel, options), http.address.host, http.address.port, https(http)
     )
-    await _bound(server.start())
+    await _bound(http.address, server.start())
     running.push_async_callback(server.stop, GRACE)
     return Address(http.address.host, server.port)
 
 
 async def _ready(service: Service) -> None:
-    await service.models.start()
+    try:
+        await service.models.start()
+    except ModelStoreError as error:
+        raise Failure(str(error)) from error
     for engine in service.models.engines:
         await engine.readiness.wait()
 
 
-async def _bound(starting: Awaitable[T]) -> T:
+async def _bound(address: Address, starting: Awaitable[T]) -> T:
     try:
         return await starting
     except OSError as error:
-        raise Failure(str(error)) from error
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise Failure(f"cannot listen on {address}: {why}") from error
 
 
 def _channel_credentials(facade: FacadeSettings) -> grpc.ChannelCredentials | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING
 
 from .arguments import Failure, add_config, add_state, address
@@ -82,6 +83,9 @@ def _run(arguments: argparse.Namespace) -> int:
     except ConfigError as error:
         raise Failure(f"the configuration cannot be used\n{error}") from error
     configure(settings.log.format, settings.log.level)
+    # We start programs but never fork to go on in Python, which is all that grpc's handlers are
+    # for; they would only say so in the log. Read when grpc is imported.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     from .serve import run_facade, run_serve, run_service
 
     run = {"serve": run_serve, "service": run_service, "facade": run_facade}[arguments.command]

@@ -232,13 +232,18 @@ def post(body: bytes, *headers: str, key: str | None = KEY) -> bytes:
 
 
 @asynccontextmanager
-async def serving(service: FakeService) -> AsyncIterator[str]:
+async def serving(
+    service: FakeService, credentials: grpc.ServerCredentials | None = None
+) -> AsyncIterator[str]:
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", 32 * 2**20)])
     chat_pb2_grpc.add_ChatServiceServicer_to_server(service, server)
     model_pb2_grpc.add_ModelServiceServicer_to_server(service, server)
     health_pb2_grpc.add_HealthServicer_to_server(service.health, server)
     await service.health.set("", health_pb2.HealthCheckResponse.SERVING)
-    port = server.add_insecure_port("127.0.0.1:0")
+    if credentials is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()
     try:
         yield f"127.0.0.1:{port}"
@@ -256,7 +261,7 @@ async def facade(service: FakeService | None = None, **options: Any) -> AsyncIte
 
 
 @asynccontextmanager
-async def over(channel: RemoteChannel, **options: Any) -> AsyncIterator[Facade]:
+async def over(channel: Any, **options: Any) -> AsyncIterator[Facade]:
     """Client and façade, over a channel that is closed afterwards."""
     server = HttpServer(build_app(channel, FacadeOptions(**options)), "127.0.0.1", 0)
     await server.start()
@@ -270,3 +275,42 @@ async def over(channel: RemoteChannel, **options: Any) -> AsyncIterator[Facade]:
             connection.close()
         await server.stop(0.1)
         await channel.close()
+
+
+class MemoryChannel:
+    """A channel without a service: answers with what it was given."""
+
+    def __init__(self, chunks: list[chunk_pb2.ChatCompletionChunk] | None = None) -> None:
+        self._chunks = chunks or [first(), chunk("hi"), last()]
+
+    async def CreateChatCompletion(self, request: Any, **call: Any) -> Any:
+        request.SerializeToString()
+        return completion()
+
+    def StreamChatCompletion(self, request: Any, **call: Any) -> Any:
+        return MemoryStream(self._chunks)
+
+    async def ListModels(self, request: Any, **call: Any) -> Any:
+        return models.ListModelsResponse()
+
+    async def GetModel(self, request: Any, **call: Any) -> Any:
+        return models.Model(id=request.id)
+
+    async def Check(self, request: Any, **call: Any) -> Any:
+        return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+
+    async def close(self) -> None: ...
+
+
+class MemoryStream:
+    """Chunks that are all there at once."""
+
+    def __init__(self, chunks: list[chunk_pb2.ChatCompletionChunk]) -> None:
+        self._chunks = chunks
+
+    async def __aiter__(self) -> AsyncIterator[chunk_pb2.ChatCompletionChunk]:
+        for piece in self._chunks:
+            yield piece
+
+    def cancel(self) -> bool:
+        return False

@@ -141,7 +141,9 @@ async def test_a_method_that_is_not_allowed() -> None:
         assert (code, headers["Allow"]) == (405, "GET, HEAD")
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "nonsense"])
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "nonsense", ";0*", ""]
+)
 async def test_a_body_that_is_not_said_to_be_json(kind: str) -> None:
     async with facade() as running:
         error = await running.refusal(headers={"Content-Type": kind})

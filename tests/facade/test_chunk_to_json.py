@@ -150,7 +150,7 @@ _CHUNK = st.builds(
 
 
 @given(st.lists(_CHUNK, max_size=8), st.booleans())
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_the_encoder_writes_what_line_writes(
     chunks: list[chunk_pb2.ChatCompletionChunk], include_usage: bool
 ) -> None:

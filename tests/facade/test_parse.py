@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diglot.facade.errors import Refusal
@@ -203,6 +203,7 @@ def test_says_nothing_of_long_values() -> None:
 
 
 @given(st.binary())
+@settings(deadline=None)
 def test_any_bytes_are_refused_or_parsed(body: bytes) -> None:
     with pytest.raises(Refusal):
         parse(body)
@@ -234,6 +235,7 @@ _JSON = st.recursive(
     _JSON,
     st.booleans(),
 )  # fmt: skip
+@settings(deadline=None)
 def test_any_json_is_refused_or_translated(fields: Any, messages: Any, listed: bool) -> None:
     body = {"model": "m", "messages": [messages] if listed else messages, **fields}
     with suppress(Refusal):

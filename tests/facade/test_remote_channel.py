@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from certificates import self_signed
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 
 from diglot.facade import RemoteChannel
@@ -122,8 +124,13 @@ async def test_a_channel_that_is_closed_ends_its_calls() -> None:
             await call
 
 
-async def test_tls(tmp_path: Any) -> None:
-    channel = RemoteChannel("127.0.0.1:1", grpc.ssl_channel_credentials())
-    with pytest.raises(grpc.aio.AioRpcError):
-        await channel.Check(HealthCheckRequest(), timeout=5, metadata=())
-    await channel.close()
+async def test_tls(tmp_path: Path) -> None:
+    certificate, key = (file.read_bytes() for file in self_signed(tmp_path, "service"))
+    async with serving(FakeService(), grpc.ssl_server_credentials([(key, certificate)])) as target:
+        trusting = RemoteChannel(target, grpc.ssl_channel_credentials(certificate))
+        assert (await trusting.ListModels(ListModelsRequest(), **CALL)).models
+        await trusting.close()
+        careful = RemoteChannel(target, grpc.ssl_channel_credentials())
+        with pytest.raises(grpc.aio.AioRpcError):
+            await careful.ListModels(ListModelsRequest(), **CALL)
+        await careful.close()

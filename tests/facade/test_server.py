@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
+from certificates import self_signed
 
-from diglot.facade import HttpServer
+from diglot.facade import HttpServer, build_app
 
-from .fake import HELLO, FakeService, facade, first, post
+from .fake import HELLO, KEY, FakeService, MemoryChannel, facade, first, post
 
 
 async def test_reports_the_port_it_was_given() -> None:
@@ -30,6 +33,22 @@ async def test_serves_ipv6(host: str) -> None:
     _, writer = await asyncio.open_connection("::1", server.port)
     writer.close()
     await server.stop(0)
+
+
+async def test_serves_tls(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path, "facade")
+    theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    theirs.load_cert_chain(certificate, key)
+    ours = ssl.create_default_context(cafile=str(certificate))
+    server = HttpServer(build_app(MemoryChannel()), "127.0.0.1", 0, theirs)
+    await server.start()
+    async with ClientSession() as http:
+        url = f"https://{server.address}/v1/chat/completions"
+        headers = {"Authorization": f"Bearer {KEY}"}
+        asked = {"json": {**HELLO, "stream": True}, "headers": headers, "ssl": ours}
+        async with http.post(url, **asked) as answer:
+            assert (await answer.read()).endswith(b"data: [DONE]\n\n")
+    await server.stop(0.1)
 
 
 async def test_a_port_in_use_is_an_error() -> None:

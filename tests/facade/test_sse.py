@@ -10,7 +10,18 @@ import pytest
 
 from diglot.v1 import chunk_pb2, completion_pb2, message_pb2
 
-from .fake import HELLO, FakeService, chunk, facade, first, last, post, status
+from .fake import (
+    HELLO,
+    FakeService,
+    MemoryChannel,
+    chunk,
+    facade,
+    first,
+    last,
+    over,
+    post,
+    status,
+)
 
 HEAD = '"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":"m"'
 STREAM = {**HELLO, "stream": True}
@@ -99,6 +110,31 @@ async def test_the_headers() -> None:
             assert answer.headers["x-request-id"].startswith("req_")
             assert "Content-Encoding" not in answer.headers
             await answer.read()
+
+
+async def test_chunks_that_are_there_together_are_sent_together() -> None:
+    async with over(MemoryChannel([first(), chunk("h"), chunk("i"), last()])) as running:
+        reader, _ = await running.raw(post(json.dumps(STREAM).encode()))
+        await reader.readuntil(b"\r\n\r\n")
+        pieces = []
+        while size := int(await reader.readline(), 16):  # as HTTP frames them
+            pieces.append(await reader.readexactly(size))
+            await reader.readline()
+        assert len(pieces) == 1
+        assert pieces[0].count(b"data: ") == 5
+
+
+async def test_a_source_that_never_waits_lets_others_work() -> None:
+    endless = [chunk("x" * 100)] * 20_000
+    async with over(MemoryChannel(endless), require_key=False) as running:
+        reading = asyncio.create_task(running.events())
+        while not reading.done():
+            assert (await running.get("/healthz"))[0] == 200
+            served = not reading.done()
+            if served:
+                break
+        assert served
+        assert (await reading).count(b"data: ") == 20_001
 
 
 async def test_an_empty_stream_is_done() -> None:
@@ -233,7 +269,7 @@ async def test_a_deadline_before_and_after_the_first_chunk() -> None:
     async with facade(emits(asyncio.Event().wait), timeout=0.05) as running:
         error = await running.refusal(STREAM)
         assert (error["status"], error["code"]) == (504, "timeout")
-    async with facade(emits(first(), asyncio.Event().wait), timeout=0.2) as running:
+    async with facade(emits(first(), asyncio.Event().wait), timeout=1) as running:
         events = await running.events()
         assert b'"code": "timeout"' in events
         assert b"[DONE]" not in events

@@ -1,0 +1,128 @@
+"""The model's process: real ones, killed for real."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from processes import children_of, is_alive
+
+from diglot.service.embedded.supervisor import ChildSettings, LlamaChild
+
+
+def settings(model: Path) -> ChildSettings:
+    return ChildSettings(model=model, context_tokens=512, parallel=1, threads=1)
+
+
+@asynccontextmanager
+async def child(model: Path) -> AsyncIterator[LlamaChild]:
+    child = LlamaChild(settings(model))
+    await child.start()
+    try:
+        yield child
+    finally:
+        await child.close()
+
+
+def change_of(child: LlamaChild) -> asyncio.Event:
+    changed = asyncio.Event()
+    child.readiness.subscribe(changed.set)
+    return changed
+
+
+async def test_killed_it_is_down_at_once_and_back_again(model_path: Path) -> None:
+    """And callers who come meanwhile are told why."""
+    async with child(model_path) as running:
+        await running.readiness.wait()
+        first, key = running.pid, running.api_key
+        assert first is not None
+        changed = change_of(running)
+        os.kill(first, signal.SIGKILL)
+        await changed.wait()
+        assert not running.readiness.ready
+        assert "SIGKILL" in running.readiness.reason
+        await running.readiness.wait()
+        assert running.pid not in (None, first)
+        assert running.api_key != key
+        last = running.pid
+    assert last is not None
+    assert not is_alive(last)
+
+
+async def test_a_model_that_cannot_be_loaded_is_tried_with_growing_pauses(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR, "diglot.embedded")
+    garbage = tmp_path / "garbage.gguf"
+    garbage.write_bytes(b"GGUF" + b"\0" * 1000)
+    async with child(garbage) as running:
+        while len(caplog.records) < 3:
+            await asyncio.sleep(0.05)
+        assert "bad GGUF version" in running.readiness.reason
+    pauses = [vars(record)["pause_seconds"] for record in caplog.records]
+    assert pauses[:3] == [0.0, 0.5, 1.0]
+    assert "bad GGUF version" in vars(caplog.records[0])["reason"]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 50])
+async def test_closed_while_it_starts_it_leaves_nothing_behind(
+    model_path: Path, steps: int
+) -> None:
+    running = LlamaChild(settings(model_path))
+    await running.start()
+    for _ in range(steps):
+        await asyncio.sleep(0.001)
+    pid = running.pid
+    await running.close()
+    assert pid is None or not is_alive(pid)
+    assert children_of(os.getpid()) == []
+
+
+async def test_a_start_that_hangs_is_given_up(model_path: Path) -> None:
+    running = LlamaChild(
+        ChildSettings(model_path, context_tokens=512, parallel=1, threads=1, start_timeout=0.01)
+    )
+    await running.start()
+    try:
+        while "not ready within 0.01 s" not in running.readiness.reason:
+            await asyncio.sleep(0.01)
+    finally:
+        await running.close()
+
+
+PARENT = """
+import asyncio, sys
+from pathlib import Path
+from diglot.service.embedded.supervisor import ChildSettings, LlamaChild
+
+async def main():
+    child = LlamaChild(ChildSettings(Path(sys.argv[1]), 512, 1, 1))
+    await child.start()
+    await child.readiness.wait()
+    print(child.pid, flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_it_goes_with_a_parent_that_is_killed(model_path: Path) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(model_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    pid = int(await asyncio.to_thread(parent.stdout.readline))
+    assert is_alive(pid)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    while is_alive(pid):
+        await asyncio.sleep(0.01)
