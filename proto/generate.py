@@ -39,7 +39,9 @@ def generate() -> None:
         sys.exit(code)
     # A message-only file gets an empty gRPC stub; it would only puzzle who lists the folder.
     for source in sources:
-        if not any(line.startswith("service ") for line in (ROOT / source).read_text().splitlines()):
+        if not any(
+            line.startswith("service ") for line in (ROOT / source).read_text().splitlines()
+        ):
             for suffix in ("_pb2_grpc.py", "_pb2_grpc.pyi"):
                 (ROOT / source.replace(".proto", suffix)).unlink(missing_ok=True)
 

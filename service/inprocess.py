@@ -129,7 +129,10 @@ class InProcessStream:
         return self._chunks
 
     def cancel(self) -> bool:
-        """Ends the generation, as a call's `cancel` does. True if there was one to end."""
+        """Ends the generation, as a call's `cancel` does. True if there was one to end.
+
+        Not for use while a chunk is awaited: cancelling that wait ends the generation too.
+        """
         if self._finished or self._closing is not None:
             return False
         self._closing = asyncio.get_running_loop().create_task(self._chunks.aclose())

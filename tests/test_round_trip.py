@@ -257,7 +257,7 @@ def read(body: Json, ensure_ascii: bool = False) -> CreateChatCompletionRequest:
     return to_contract(parse(json.dumps(body, ensure_ascii=ensure_ascii).encode()))
 
 
-@settings(max_examples=4000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(body=requests(), ensure_ascii=flag)
 def test_a_request_comes_out_as_it_went_in(body: Json, ensure_ascii: bool) -> None:
     request = read(body, ensure_ascii)

@@ -57,9 +57,7 @@ async def test_the_first_start_shows_a_key_and_a_line_to_paste(tmp_path: Path) -
             )
             async with (
                 aiohttp.ClientSession() as session,
-                session.post(
-                    words[1], data=words[words.index("-d") + 1], headers=headers
-                ) as answer,
+                session.post(words[1], data=body, headers=headers) as answer,
             ):
                 assert answer.status == 200
                 assert "France" in (await answer.json())["choices"][0]["message"]["content"]

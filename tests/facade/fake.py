@@ -32,7 +32,7 @@ from diglot.v1 import (
 from diglot.v1 import model_pb2 as models
 
 KEY = "sk-test"
-HELLO = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+HELLO: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 
 
 def completion(**fields: Any) -> completion_pb2.ChatCompletion:
@@ -89,7 +89,10 @@ def status(
     for box, detail in zip(packed, details, strict=True):
         box.Pack(detail)
     number = grpc.StatusCode[code].value[0]
-    return rpc_status.to_status(status_pb2.Status(code=number, message=message, details=packed))
+    made: grpc.Status = rpc_status.to_status(
+        status_pb2.Status(code=number, message=message, details=packed)
+    )
+    return made
 
 
 def rpc_error(code: str, text: str = "", answer: grpc.Status | None = None) -> grpc.aio.AioRpcError:
@@ -145,7 +148,15 @@ class FakeService(chat_pb2_grpc.ChatServiceServicer, model_pb2_grpc.ModelService
         await self._enter("CreateChatCompletion", request, context)
         return await self.create(request, context)
 
-    async def StreamChatCompletion(self, request: Any, context: Any) -> Any:
+    async def _absent(self, request: Any, context: Any) -> Any:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "The façade does not call this.")
+
+    GetChatCompletion = ListChatCompletions = UpdateChatCompletion = _absent
+    DeleteChatCompletion = ListChatCompletionMessages = _absent
+
+    async def StreamChatCompletion(  # type: ignore[override]  # typed as a generator
+        self, request: Any, context: Any
+    ) -> Any:
         await self._enter("StreamChatCompletion", request, context)
         await self.stream(request, context)
 

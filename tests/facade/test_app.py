@@ -401,4 +401,4 @@ async def test_a_servicer_that_crashes_tells_nothing() -> None:
 @pytest.mark.parametrize("name", ["timeout", "max_body", "keepalive", "readiness_timeout"])
 def test_options_are_checked(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be more than 0, not 0"):
-        FacadeOptions(**{name: 0})
+        FacadeOptions(**{name: 0})  # type: ignore[arg-type]  # any of them

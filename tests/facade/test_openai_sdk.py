@@ -79,8 +79,9 @@ async def test_the_stream_helper_puts_everything_together() -> None:
 
     service.stream = stream
     async with client(service) as sdk:
-        options = {"include_usage": True}
-        async with sdk.chat.completions.stream(**ASK, stream_options=options) as events:
+        async with sdk.chat.completions.stream(
+            **ASK, stream_options={"include_usage": True}
+        ) as events:
             async for _ in events:
                 pass
             answer = await events.get_final_completion()

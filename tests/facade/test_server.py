@@ -45,7 +45,7 @@ async def test_serves_tls(tmp_path: Path) -> None:
     async with ClientSession() as http:
         url = f"https://{server.address}/v1/chat/completions"
         headers = {"Authorization": f"Bearer {KEY}"}
-        asked = {"json": {**HELLO, "stream": True}, "headers": headers, "ssl": ours}
+        asked: dict[str, Any] = {"json": {**HELLO, "stream": True}, "headers": headers, "ssl": ours}
         async with http.post(url, **asked) as answer:
             assert (await answer.read()).endswith(b"data: [DONE]\n\n")
     await server.stop(0.1)
@@ -138,7 +138,7 @@ async def test_stop_ends_a_stream_with_an_error_and_not_as_if_it_were_done() -> 
 
     service.stream = stream
     async with facade(service) as running:
-        asked = {"json": {**HELLO, "stream": True}, "headers": running.headers}
+        asked: dict[str, Any] = {"json": {**HELLO, "stream": True}, "headers": running.headers}
         async with running.http.post(f"{running.url}/v1/chat/completions", **asked) as answer:
             assert b"never finish" in await answer.content.readuntil(b"\n\n")
             await running.server.stop(0.01)

@@ -102,7 +102,7 @@ async def test_a_stream_of_tool_calls() -> None:
 
 async def test_the_headers() -> None:
     async with facade() as running:
-        asked = {"json": STREAM, "headers": {**running.headers, "Accept-Encoding": "gzip"}}
+        asked: dict[str, Any] = {"json": STREAM, "headers": {**running.headers, "Accept-Encoding": "gzip"}}
         async with running.http.post(f"{running.url}/v1/chat/completions", **asked) as answer:
             assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
             assert answer.headers["Cache-Control"] == "no-cache, no-transform"
@@ -170,7 +170,7 @@ async def test_a_comment_while_the_first_chunk_is_awaited_and_then_an_error() ->
     go = asyncio.Event()
     service = emits(go.wait, status("INTERNAL", "Broken."))
     async with facade(service, keepalive=0.01) as running:
-        asked = {"json": STREAM, "headers": running.headers}
+        asked: dict[str, Any] = {"json": STREAM, "headers": running.headers}
         async with running.http.post(f"{running.url}/v1/chat/completions", **asked) as answer:
             assert answer.status == 200
             assert await answer.content.readexactly(6) == b":\n\n:\n\n"
@@ -183,7 +183,7 @@ async def test_a_comment_while_the_first_chunk_is_awaited_and_then_an_error() ->
 async def test_a_comment_between_chunks() -> None:
     go = asyncio.Event()
     async with facade(emits(first("a"), go.wait, last()), keepalive=0.01) as running:
-        asked = {"json": STREAM, "headers": running.headers}
+        asked: dict[str, Any] = {"json": STREAM, "headers": running.headers}
         async with running.http.post(f"{running.url}/v1/chat/completions", **asked) as answer:
             assert (await answer.content.readuntil(b"\n\n")).startswith(b"data: ")
             assert await answer.content.readuntil(b"\n\n") == b":\n\n"
@@ -230,7 +230,7 @@ async def test_a_client_that_is_cut_off_cancels_the_call(caplog: pytest.LogCaptu
     async with facade(endless) as running:
         reader, writer = await running.raw(post(json.dumps(STREAM).encode()))
         await reader.readuntil(b"data: ")
-        writer.transport.abort()  # type: ignore[attr-defined]  # a reset, in the middle of writes
+        writer.transport.abort()  # a reset, in the middle of writes
         await endless.cancelled.wait()
     assert [record for record in caplog.records if record.name.startswith("diglot")] == []
     assert [record for record in caplog.records if record.name.startswith("aiohttp")] == []
