@@ -24,10 +24,15 @@ def fault(text: str, key: str = "") -> PydanticCustomError:
 
 
 def is_path(source: str) -> bool:
-    """Whether a model's source means a file here, rather than a name or a URL."""
-    return source.startswith(("/", "./", "../", "~")) or (
-        source.endswith(".gguf") and "://" not in source
-    )
+    """Whether a model's source means a file here, rather than a name or a URL.
+
+    org/repo/file.gguf is a file of a Hugging Face repository, unless there is one here.
+    """
+    if source.startswith(("/", "./", "../", "~")):
+        return True
+    if not source.endswith(".gguf") or "://" in source:
+        return False
+    return source.count("/") != 2 or Path(source).is_file()
 
 
 def resolve_path(value: str, info: ValidationInfo) -> Path:

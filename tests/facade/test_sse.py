@@ -102,7 +102,8 @@ async def test_a_stream_of_tool_calls() -> None:
 
 async def test_the_headers() -> None:
     async with facade() as running:
-        asked: dict[str, Any] = {"json": STREAM, "headers": {**running.headers, "Accept-Encoding": "gzip"}}
+        headers = {**running.headers, "Accept-Encoding": "gzip"}
+        asked: dict[str, Any] = {"json": STREAM, "headers": headers}
         async with running.http.post(f"{running.url}/v1/chat/completions", **asked) as answer:
             assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
             assert answer.headers["Cache-Control"] == "no-cache, no-transform"

@@ -293,6 +293,7 @@ def test_tables_that_a_command_does_not_use_are_not_looked_at(file: Path) -> Non
         ("smollm2-135m-instruct", "smollm2-135m-instruct", "smollm2-135m-instruct"),
         ("org/repo:Q4_K_M", "org/repo:Q4_K_M", "org/repo:Q4_K_M"),
         ("https://host/a/tiny.gguf?x=y", "tiny", "https://host/a/tiny.gguf?x=y"),
+        ("org/repo/tiny.gguf", "org/repo/tiny.gguf", "org/repo/tiny.gguf"),
         ("./tiny.gguf", "tiny", "{cwd}/tiny.gguf"),
         ("tiny.gguf", "tiny", "{cwd}/tiny.gguf"),
     ],
