@@ -29,9 +29,9 @@ def generate() -> None:
             f"--plugin={_plugin('protoc-gen-mypy')}",
             f"--plugin={_plugin('protoc-gen-mypy_grpc')}",
             f"--python_out={ROOT}",
-            f"--mypy_out={ROOT}",
+            f"--mypy_out=quiet:{ROOT}",
             f"--grpc_python_out={ROOT}",
-            f"--mypy_grpc_out={ROOT}",
+            f"--mypy_grpc_out=quiet:{ROOT}",
             *sources,
         ]
     )

@@ -116,10 +116,10 @@ def _script(request: CreateChatCompletionRequest) -> Script:
         return Script()
 
     class _Extra(BaseModel):
-        scripted: Script = Script()
+        scripted: Script | None = None
 
     try:
-        return _Extra.model_validate_json(request.extra_json).scripted
+        return _Extra.model_validate_json(request.extra_json).scripted or Script()
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(str(step) for step in first["loc"])

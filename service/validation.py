@@ -256,7 +256,7 @@ def extra_json(request: CreateChatCompletionRequest) -> Iterator[ChatError]:
     for error in _json_object("extra_json", request.extra_json):
         yield error
         return
-    known = {*request.DESCRIPTOR.fields_by_name, "stream"}
+    known = {*request.DESCRIPTOR.fields_by_name, "stream"} - {"extra_json"}
     for key in json.loads(request.extra_json):
         if key in known:
             yield InvalidValue(

@@ -153,6 +153,11 @@ class EmbeddedModel(Section):
     """How many answers it generates at a time. Absent: the engine decides."""
     threads: int | None = Field(default=None, ge=1, le=1024)
     """How many processor threads it uses. Absent: all."""
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    """For requests that name none. Absent: what its authors recommend, if it is in the
+    catalogue, else 1, as OpenAI has it."""
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    """Likewise."""
 
     @field_validator("source")
     @classmethod

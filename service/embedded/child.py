@@ -18,6 +18,7 @@ import ctypes
 import json
 import os
 import resource
+import select
 import signal
 import sys
 import threading
@@ -31,7 +32,7 @@ def main() -> None:
     events = os.dup(1)
     os.dup2(2, 1)  # whatever native code prints must not get between the events
     line = sys.stdin.buffer.readline()
-    if not line:
+    if not line or _at_end_of_stdin():
         os._exit(0)
     try:
         server = _serve(json.loads(line))
@@ -46,6 +47,11 @@ def main() -> None:
     # end it when it has read the log.
     sys.stdin.buffer.read()
     os._exit(0)
+
+
+def _at_end_of_stdin() -> bool:
+    """Whether the parent died before this process could ask to be told."""
+    return bool(select.select([0], [], [], 0)[0])  # nothing follows the line: it is the end
 
 
 def _belong_to(parent: int) -> None:

@@ -20,7 +20,7 @@ from diglot.v1.chunk_pb2 import ChatCompletionChunk
 from ..call import Call
 from ..config import EmbeddedModel
 from ..errors import ChatError, EngineLost, NotReady
-from ..model_store import ModelStore
+from ..model_store import CATALOGUE, ModelStore
 from ..readiness import Readiness
 from ..upstream.chunk_reader import ChunkReader
 from ..upstream.engine import Endpoint, converse, open_session
@@ -40,16 +40,18 @@ VENDOR_KEYS = {
 }
 
 
-def to_llama(request: CreateChatCompletionRequest) -> Json:
-    """The request as llama.cpp must be asked so that it does what OpenAI's API says."""
+def to_llama(request: CreateChatCompletionRequest, *, temperature: float, top_p: float) -> Json:
+    """The request as llama.cpp must be asked so that it does what OpenAI's API says.
+
+    `temperature` and `top_p` are for a request that has none: llama.cpp has its own mind there.
+    """
     body: dict[str, Any] = {
         key: value
         for key, value in to_json(request).items()
         if key in VENDOR_KEYS or key in request.DESCRIPTOR.fields_by_name
     }
-    # Its own default is 0.8.
-    body.setdefault("temperature", 1)
-    body.setdefault("top_p", 1)
+    body.setdefault("temperature", temperature)
+    body.setdefault("top_p", top_p)
     if "seed" in body:
         # It cuts seeds to 32 bits and takes the highest of those for "any".
         body["seed"] %= 2**32 - 1
@@ -86,6 +88,9 @@ class EmbeddedEngine:
         self._model = model
         self._store = store
         self._parallel = model.parallel or PARALLEL
+        known = CATALOGUE.get(model.source)
+        self._temperature = _first(model.temperature, known.temperature if known else None, 1.0)
+        self._top_p = _first(model.top_p, known.top_p if known else None, 1.0)
         self._child: LlamaChild | None = None
         self._session: aiohttp.ClientSession | None = None
 
@@ -141,7 +146,13 @@ class EmbeddedEngine:
         # request that is sent into that is lost.
         endpoint = Endpoint(child.base_url, child.api_key)
         reader = LlamaChunkReader(request, self._model.name)
-        return converse(session, endpoint, to_llama(request), call, reader, _lost)
+        body = to_llama(request, temperature=self._temperature, top_p=self._top_p)
+        return converse(session, endpoint, body, call, reader, _lost)
+
+
+def _first(*values: float | None) -> float:
+    """The first that is set; the last always is."""
+    return next(value for value in values if value is not None)
 
 
 def _lost() -> ChatError:

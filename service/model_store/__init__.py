@@ -6,8 +6,9 @@ that want the same one fetch it once.
 
 from __future__ import annotations
 
+from .catalogue import CATALOGUE
 from .errors import ModelStoreError
 from .progress import Progress
 from .store import ModelStore
 
-__all__ = ["ModelStore", "ModelStoreError", "Progress"]
+__all__ = ["CATALOGUE", "ModelStore", "ModelStoreError", "Progress"]

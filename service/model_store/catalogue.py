@@ -29,6 +29,9 @@ class CatalogueModel:
     sha256: str
     wheel_size: int
     """Roughly: what must fit beside the file while it is unpacked."""
+    temperature: float
+    """What the model's authors recommend, as is `top_p`: small models ramble at 1."""
+    top_p: float
 
     def find(self, directory: Path) -> Path | None:
         path = self._target(directory)
@@ -83,5 +86,7 @@ CATALOGUE = {
         size=98_362_432,
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         wheel_size=92_871_040,
+        temperature=0.2,
+        top_p=0.9,
     ),
 }

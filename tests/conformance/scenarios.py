@@ -104,7 +104,7 @@ NULLABLE = (
     "metadata", "modalities", "moderation", "n", "prediction", "presence_penalty",
     "prompt_cache_key", "prompt_cache_retention", "reasoning_effort", "safety_identifier", "seed",
     "service_tier", "stop", "store", "stream_options", "temperature", "top_logprobs", "top_p",
-    "verbosity",
+    "verbosity", "scripted",
 )  # fmt: skip
 
 SCENARIOS = [
@@ -264,6 +264,7 @@ SCENARIOS = [
     Scenario("no tools", {"tools": [], "parallel_tool_calls": False}, ECHO, (3, 3), "[] is absent (#24), and the flag alone is accepted (#29)"),
     Scenario("unknown keys", {"top_k": 40, "chat_template_kwargs": {"enable_thinking": False, "none": None}, "messages": [{**HELLO, "id": "m1", "timestamp": 5}]},
              ECHO, (3, 3), "accepted on top and in messages (#46)"),
+    Scenario("an unknown key of an unlucky name", {"extra_json": "x"}, ECHO, (3, 3), "the contract's own names are unknown to OpenAI (#46)"),
     Scenario("null", dict.fromkeys(NULLABLE), ECHO, (3, 3), "null is absent (§1)"),
     Scenario(
         "zero", {"temperature": 0, "top_p": 0, "frequency_penalty": 0, "presence_penalty": 0, "seed": 0, "logprobs": True, "top_logprobs": 0, "metadata": {}, "logit_bias": {"0": 0}},

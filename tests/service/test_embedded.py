@@ -203,12 +203,14 @@ async def test_an_image_is_refused_by_its_place(tmp_path: Path) -> None:
 def test_how_llama_is_asked() -> None:
     """OpenAI's defaults, seeds that it understands, and none of its keys that reach further."""
     body = to_llama(
-        ask(seed=-1, logprobs=True, extra_json='{"top_k": 3, "id_slot": 1, "lora": [], "x": 1}')
+        ask(seed=-1, logprobs=True, extra_json='{"top_k": 3, "id_slot": 1, "lora": [], "x": 1}'),
+        temperature=0.5,
+        top_p=1,
     )
     assert body.pop("messages")
     assert body == {
         "model": "scripted",
-        "temperature": 1,
+        "temperature": 0.5,
         "top_p": 1,
         "seed": 2**32 - 2,
         "logprobs": True,
@@ -216,6 +218,11 @@ def test_how_llama_is_asked() -> None:
         "top_k": 3,
         "return_progress": True,
     }
+
+
+def test_what_the_request_says_wins() -> None:
+    body = to_llama(ask(temperature=0, top_p=0.1), temperature=0.5, top_p=1)
+    assert (body["temperature"], body["top_p"]) == (0, 0.1)
 
 
 def test_usage_of_several_choices_is_summed() -> None:
