@@ -148,11 +148,12 @@ class EmbeddedModel(Section):
     """A name of the catalogue, a path or URL of a GGUF file, or org/repo:quant on Hugging Face.
     The model's name if absent."""
     context_tokens: int | None = Field(default=None, ge=64)
-    """Prompt and answer together, at most. Absent: what the model was trained for."""
+    """Prompt and answer together, at most. Absent: 4096. More than the model was trained for only
+    costs memory."""
     parallel: int | None = Field(default=None, ge=1, le=256)
-    """How many answers it generates at a time. Absent: the engine decides."""
+    """How many answers it generates at a time. Absent: 4."""
     threads: int | None = Field(default=None, ge=1, le=1024)
-    """How many processor threads it uses. Absent: all."""
+    """How many processor threads it uses. Absent: as many as there are cores."""
     temperature: float | None = Field(default=None, ge=0, le=2)
     """For requests that name none. Absent: what its authors recommend, if it is in the
     catalogue, else 1, as OpenAI has it."""

@@ -7,7 +7,6 @@ what has become of it when it dies.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -26,6 +25,7 @@ from ..upstream.chunk_reader import ChunkReader
 from ..upstream.engine import Endpoint, converse, open_session
 from ..upstream.request_json import Json, to_json
 from .capabilities import check
+from .cores import usable_cores
 from .supervisor import ChildSettings, LlamaChild
 
 logger = logging.getLogger("diglot.embedded")
@@ -109,7 +109,7 @@ class EmbeddedEngine:
                 model=path,
                 context_tokens=self._model.context_tokens or CONTEXT_TOKENS,
                 parallel=self._parallel,
-                threads=self._model.threads or len(os.sched_getaffinity(0)),
+                threads=self._model.threads or usable_cores(),
             )
         )
         self._child.readiness.subscribe(self._follow)

@@ -82,8 +82,14 @@ class LlamaChild:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError:
+                task.cancel()  # whoever is in that much of a hurry gets a SIGKILL at once
+                await asyncio.wait({task})
+                raise
+            finally:
+                self.readiness.down("closed")
 
     async def _keep_alive(self) -> None:
         failures = 0
@@ -95,6 +101,12 @@ class LlamaChild:
                 reason = str(ended)
                 if ended.ready_for >= STABLE_AFTER:
                     failures = 0
+            except Exception as error:  # whatever it was, the model is to come back
+                reason = type(error).__name__
+                if isinstance(error, OSError):
+                    reason = error.strerror or reason  # without the path: callers are told
+                else:
+                    logger.exception("a fault in keeping the model's process")
             pause = 0.0 if failures == 0 else min(FIRST_PAUSE * 2 ** (failures - 1), LONGEST_PAUSE)
             failures += 1
             self.readiness.down(f"its process ended ({reason}) and is being started again")
@@ -174,7 +186,7 @@ class LlamaChild:
         logger.info("loading the model", extra={"megabytes": size // 10**6})
         waiting = asyncio.create_task(_tell_time())
         try:
-            event = json.loads(await process.stdout.readline() or b"{}")
+            event = _event(await process.stdout.readline())
             if event.get("event") == "failed":
                 await asyncio.wait({self._reading}, timeout=1)
                 raise _ChildEndedError(self._complaint() or event["message"])
@@ -220,6 +232,15 @@ class LlamaChild:
             text = line.decode(errors="replace").rstrip()[:_LONGEST_LINE]
             self._log.append(text)
             logger.debug(text)
+
+
+def _event(line: bytes) -> dict[str, str]:
+    """What the child said; nothing if it died before or while it said it."""
+    try:
+        event: dict[str, str] = json.loads(line)
+    except ValueError:
+        return {}
+    return event
 
 
 class _DiedError(Exception):

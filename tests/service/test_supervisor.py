@@ -72,6 +72,44 @@ async def test_a_model_that_cannot_be_loaded_is_tried_with_growing_pauses(
     assert "bad GGUF version" in vars(caplog.records[0])["reason"]
 
 
+async def test_a_file_that_is_gone_is_a_reason_to_try_again(
+    model_path: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "model.gguf"
+    link.symlink_to(model_path)
+    async with child(link) as running:
+        await running.readiness.wait()
+        link.unlink()
+        assert running.pid is not None
+        os.kill(running.pid, signal.SIGKILL)
+        while "No such file" not in running.readiness.reason:
+            await asyncio.sleep(0.01)
+        link.symlink_to(model_path)
+        await running.readiness.wait()
+
+
+async def test_closed_it_is_not_ready(model_path: Path) -> None:
+    async with child(model_path) as running:
+        await running.readiness.wait()
+    assert running.readiness.reason == "closed"
+
+
+async def test_a_cancelled_close_leaves_nothing_behind_and_stays_cancelled(
+    model_path: Path,
+) -> None:
+    running = LlamaChild(settings(model_path))
+    await running.start()
+    await running.readiness.wait()
+    assert running.pid is not None
+    os.kill(running.pid, signal.SIGSTOP)  # so that SIGTERM does not end it
+    closing = asyncio.create_task(running.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert children_of(os.getpid()) == []
+
+
 @pytest.mark.parametrize("steps", [0, 1, 50])
 async def test_closed_while_it_starts_it_leaves_nothing_behind(
     model_path: Path, steps: int
