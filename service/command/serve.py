@@ -61,13 +61,15 @@ async def _serve(settings: Settings, *, with_http: bool) -> None:
     first_key = announcement.first_key(service.keys)
     async with AsyncExitStack() as running, _until_stopped() as stopped:
         running.push_async_callback(service.models.close)
+        faces = Faces()
+        running.push_async_callback(faces.stop)
         port = await _bound(settings.grpc.address, service.server.start(str(settings.grpc.address)))
-        running.push_async_callback(service.server.stop, GRACE)
+        faces.add(service.server.stop)
         grpc_address = Address(settings.grpc.address.host, port)
         http_address = None
         if with_http:
             channel = InProcessChannel(service.chat, service.models, service.authenticator)
-            http_address = await _serve_http(running, settings, channel)
+            http_address = await _serve_http(faces, settings, channel)
         announcement.listening(settings, http_address, grpc_address, first_key)
         if await stopped(_ready(service)):
             announcement.ready(settings, http_address, first_key, time.perf_counter() - began)
@@ -79,13 +81,15 @@ async def _facade(settings: Settings) -> None:
     async with AsyncExitStack() as running, _until_stopped() as stopped:
         channel = RemoteChannel(settings.facade.service, _channel_credentials(settings.facade))
         running.push_async_callback(channel.close)
-        address = await _serve_http(running, settings, channel)
+        faces = Faces()
+        running.push_async_callback(faces.stop)
+        address = await _serve_http(faces, settings, channel)
         announcement.facade_listening(settings, address)
         await stopped(asyncio.get_running_loop().create_future())
         logger.info("stopping")
 
 
-async def _serve_http(running: AsyncExitStack, settings: Settings, channel: Channel) -> Address:
+async def _serve_http(faces: Faces, settings: Settings, channel: Channel) -> Address:
     http = settings.http
     options = FacadeOptions(
         require_key=settings.auth.enabled,
@@ -97,8 +101,22 @@ async def _serve_http(running: AsyncExitStack, settings: Settings, channel: Chan
         build_app(channel, options), http.address.host, http.address.port, https(http)
     )
     await _bound(http.address, server.start())
-    running.push_async_callback(server.stop, GRACE)
+    faces.add(server.stop)
     return Address(http.address.host, server.port)
+
+
+class Faces:
+    """The listeners that have started. They stop together: each refuses new calls at once, and
+    all of them share one time of grace."""
+
+    def __init__(self) -> None:
+        self._stops: list[Callable[[float], Awaitable[None]]] = []
+
+    def add(self, stop: Callable[[float], Awaitable[None]]) -> None:
+        self._stops.append(stop)
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(stop(GRACE) for stop in self._stops))
 
 
 async def _ready(service: Service) -> None:
