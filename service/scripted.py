@@ -69,6 +69,12 @@ class Script(_Strict):
     """… after this many tokens; 0 fails before the first chunk."""
 
 
+class _VendorKeys(BaseModel):
+    """What is looked at of a request's extra_json."""
+
+    scripted: Script | None = None
+
+
 class ScriptedEngine:
     """Public and deterministic; see the module's text."""
 
@@ -115,11 +121,8 @@ def _script(request: CreateChatCompletionRequest) -> Script:
     if not request.HasField("extra_json"):
         return Script()
 
-    class _Extra(BaseModel):
-        scripted: Script | None = None
-
     try:
-        return _Extra.model_validate_json(request.extra_json).scripted or Script()
+        return _VendorKeys.model_validate_json(request.extra_json).scripted or Script()
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(str(step) for step in first["loc"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -32,10 +34,17 @@ def run(*benchmarks: Benchmark) -> None:
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the results there, too")
     arguments = parser.parse_args()
-    uvloop.run(_run(benchmarks, arguments.seconds, arguments.json))
+    try:
+        uvloop.run(_run(benchmarks, arguments.seconds, arguments.json))
+    except asyncio.CancelledError:
+        sys.exit(128 + signal.SIGTERM)
 
 
 async def _run(benchmarks: tuple[Benchmark, ...], seconds: float, file: Path | None) -> None:
+    # Ended by `timeout`, too, a benchmark leaves no server behind.
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     machine = description()
     print("\n".join(f"- {name}: {text}" for name, text in machine.items()), flush=True)
     found: list[Table] = []
