@@ -28,7 +28,7 @@ def before_waiting(
         # What a coroutine yields to its task is the future that it waits for.
         future = next(waiting)
     except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
+        return done.value  # type: ignore[no-any-return]  # StopIteration is untyped
 
     failure: BaseException | None = None
     try:
@@ -58,4 +58,4 @@ def before_waiting(
                 thrown, failure = failure, None
                 future = waiting.throw(thrown)
         except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
+            return done.value  # type: ignore[no-any-return]  # StopIteration is untyped

@@ -50,7 +50,7 @@ def required(field: str) -> Rule:
 
 def between(field: str, low: float, high: float) -> Rule:
     def rule(request: CreateChatCompletionRequest) -> Iterator[ChatError]:
-        if request.HasField(field):  # type: ignore[arg-type]  # the tables' names are checked by a test
+        if request.HasField(field):  # type: ignore[arg-type]  # typed as literals
             yield from _between(field, getattr(request, field), low, high)
 
     return rule

@@ -126,7 +126,7 @@ class _Servicer(chat_pb2_grpc.ChatServiceServicer, model_pb2_grpc.ModelServiceSe
         models = [model_pb2.Model(id=each) for each in self._seen.models]
         return model_pb2.ListModelsResponse(models=models)
 
-    async def StreamChatCompletion(  # type: ignore[override]
+    async def StreamChatCompletion(  # type: ignore[override]  # typed as a generator
         self, request: Any, context: Any
     ) -> None:
         self._authorize(context)
@@ -177,7 +177,7 @@ def _chunk(**delta: Any) -> chunk_pb2.ChatCompletionChunk:
 async def grpc_server(tls: tuple[Path, Path] | None = None) -> AsyncIterator[Seen]:
     seen = Seen()
     server = grpc.aio.server()
-    servicer = _Servicer(seen)  # type: ignore[abstract]
+    servicer = _Servicer(seen)  # type: ignore[abstract]  # what the chat calls
     chat_pb2_grpc.add_ChatServiceServicer_to_server(servicer, server)
     model_pb2_grpc.add_ModelServiceServicer_to_server(servicer, server)
     if tls is None:

@@ -18,7 +18,7 @@ _PART_NAMES = {"image_url": "images", "input_audio": "audio", "file": "files"}
 
 
 def _has(field: str) -> Callable[[CreateChatCompletionRequest], bool]:
-    return lambda request: request.HasField(field)  # type: ignore[arg-type]  # see the test
+    return lambda request: request.HasField(field)  # type: ignore[arg-type]  # typed as literals
 
 
 def _offers_tools(request: CreateChatCompletionRequest) -> bool:

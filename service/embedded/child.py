@@ -80,7 +80,7 @@ def _leave_without(parent: int) -> None:
     import time
 
     while os.getppid() == parent:
-        time.sleep(1)
+        time.sleep(1)  # in a thread of its own; there is nothing to wait for but the change
     os._exit(0)
 
 

@@ -30,7 +30,7 @@ async def locked(target: Path) -> AsyncIterator[None]:
         if not _taken(descriptor):
             log.info("another process fetches this model: waiting", extra={"file": str(target)})
             # Asked again and again: a thread that waits in flock() could not be cancelled.
-            while not _taken(descriptor):  # noqa: ASYNC110
+            while not _taken(descriptor):  # noqa: ASYNC110  # a file has no event
                 await asyncio.sleep(_SECONDS)
         yield
     finally:

@@ -52,7 +52,7 @@ def _run(arguments: argparse.Namespace) -> int:
     server = _server(arguments)
     for stream in (sys.stdin, sys.stdout):
         # What a terminal cannot show, or sent garbled, must not end the chat.
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # TextIO lacks it
     run = converse if sys.stdin.isatty() else ask_once
     return run(server, arguments.model, arguments.system)
 
