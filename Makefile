@@ -6,7 +6,7 @@ GRPC ?= 127.0.0.1:50051
 MODEL ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check proto lint types contract publish bench format clean
+.PHONY: help run test test-ray check proto lint types contract publish bench format clean
 
 help: ## Lists the targets
 	@echo 'Diglot: one chat-completion service, gRPC inside, OpenAI outside.'; echo
@@ -18,6 +18,9 @@ run: .venv/runs ## Serves a real model on both faces; Ctrl-C stops it
 
 test: proto ## Runs all tests
 	$(BIN)/pytest $(ARGS)
+
+test-ray: .venv-ray/tests ## Tests on a local Ray cluster; Ray takes 600 MB
+	.venv-ray/bin/pytest -m ray tests/test_ray_serve.py $(ARGS)
 
 check: lint types contract ## Lints, and checks types and the contract
 
@@ -46,7 +49,7 @@ format: .venv/develops ## Formats the code
 	$(BIN)/ruff format service facade tests proto/generate.py setup.py
 
 clean: ## Removes what was built, .venv included
-	rm -rf .venv build dist proto/*.egg-info proto/diglot/v1/*_pb2*
+	rm -rf .venv .venv-ray build dist proto/*.egg-info proto/diglot/v1/*_pb2*
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Each stamp is a state of .venv: it exists, it can run, it can be developed with.
@@ -66,4 +69,10 @@ clean: ## Removes what was built, .venv included
 
 .venv/stubs: .venv/develops proto/generate.py $(PROTOS)
 	@$(BIN)/python proto/generate.py
+	@touch $@
+
+# Apart, because it is large and brings versions of its own.
+.venv-ray/tests: pyproject.toml setup.py
+	@$(PYTHON) -m venv .venv-ray
+	@.venv-ray/bin/pip install --quiet --disable-pip-version-check --editable '.[dev,ray]'
 	@touch $@

@@ -13,11 +13,13 @@ from diglot.v1 import error_pb2
 
 from .auth import Auth
 from .channel import Channel
+from .docs_routes import add_docs
 from .errors import ApiError, Refusal, from_refusal, from_rpc_error, internal_error
 from .options import FacadeOptions
 from .request_id import REQUEST_ID, request_id
-from .routes import HEALTH_PATHS, Routes
+from .routes import PUBLIC_PATHS, Routes
 from .sse import is_gone
+from .stored import StoredRoutes
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ def build_app(channel: Channel, options: FacadeOptions | None = None) -> web.App
     app = web.Application(middlewares=[_answer_errors(auth)])
     app.on_response_prepare.append(_name_request)
     Routes(channel, auth, options, to_api_error).add_to(app.router)
+    StoredRoutes(channel, auth, options).add_to(app.router)
+    add_docs(app.router)
     return app
 
 
@@ -59,7 +63,7 @@ def _answer_errors(auth: Auth) -> Middleware:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         REQUEST_ID.set(request_id(request.headers.get("x-request-id")))
-        protected = request.path not in HEALTH_PATHS
+        protected = request.path not in PUBLIC_PATHS
         try:
             if protected:
                 auth.require_bearer(request)

@@ -1,8 +1,9 @@
 """Who asks. The façade holds no keys: it passes them on, and the service decides.
 
-The rule is "no key, no answer, except for health". The service applies it to every call.
-What is left are answers that need no call: the façade's own refusals. Before it gives
-one, or takes in a large body, it has the key checked by the cheapest call there is.
+The rule is "no key, no answer, except for health", and for the API's description, which is the
+same everywhere. The service applies it to every call. What is left are answers that need no
+call: the façade's own refusals. Before it gives one, or takes in a large body, it has the key
+checked by the cheapest call there is.
 """
 
 from __future__ import annotations

@@ -13,7 +13,17 @@ from typing import Protocol, TypeAlias
 
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from diglot.v1.chat_pb2 import CreateChatCompletionRequest
+from diglot.v1.chat_pb2 import (
+    CreateChatCompletionRequest,
+    DeleteChatCompletionRequest,
+    DeleteChatCompletionResponse,
+    GetChatCompletionRequest,
+    ListChatCompletionMessagesRequest,
+    ListChatCompletionMessagesResponse,
+    ListChatCompletionsRequest,
+    ListChatCompletionsResponse,
+    UpdateChatCompletionRequest,
+)
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 from diglot.v1.completion_pb2 import ChatCompletion
 from diglot.v1.model_pb2 import GetModelRequest, ListModelsRequest, ListModelsResponse, Model
@@ -42,6 +52,26 @@ class Channel(Protocol):
     def StreamChatCompletion(
         self, request: CreateChatCompletionRequest, *, timeout: float, metadata: Metadata
     ) -> StreamCall: ...
+
+    def GetChatCompletion(
+        self, request: GetChatCompletionRequest, *, timeout: float, metadata: Metadata
+    ) -> Awaitable[ChatCompletion]: ...
+
+    def ListChatCompletions(
+        self, request: ListChatCompletionsRequest, *, timeout: float, metadata: Metadata
+    ) -> Awaitable[ListChatCompletionsResponse]: ...
+
+    def UpdateChatCompletion(
+        self, request: UpdateChatCompletionRequest, *, timeout: float, metadata: Metadata
+    ) -> Awaitable[ChatCompletion]: ...
+
+    def DeleteChatCompletion(
+        self, request: DeleteChatCompletionRequest, *, timeout: float, metadata: Metadata
+    ) -> Awaitable[DeleteChatCompletionResponse]: ...
+
+    def ListChatCompletionMessages(
+        self, request: ListChatCompletionMessagesRequest, *, timeout: float, metadata: Metadata
+    ) -> Awaitable[ListChatCompletionMessagesResponse]: ...
 
     def ListModels(
         self, request: ListModelsRequest, *, timeout: float, metadata: Metadata

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json
@@ -10,7 +10,10 @@ from pydantic_core import ErrorDetails, from_json
 from diglot.v1 import error_pb2
 
 from .errors import Refusal
-from .request import CompletionRequest
+from .request import CompletionRequest, UpdateRequest
+from .request_message import JsonObject
+
+_Body = TypeVar("_Body", bound=JsonObject)
 
 _EXPECTED = {
     "string_type": "a string",
@@ -30,6 +33,15 @@ _TAG_ERRORS = ("union_tag_not_found", "union_tag_invalid")
 
 def parse(body: bytes | bytearray) -> CompletionRequest:
     """Raises Refusal. Of a key given twice the last one counts, as in most parsers."""
+    return _parse(body, CompletionRequest)
+
+
+def parse_update(body: bytes | bytearray) -> UpdateRequest:
+    """Likewise."""
+    return _parse(body, UpdateRequest)
+
+
+def _parse(body: bytes | bytearray, kind: type[_Body]) -> _Body:
     try:
         # Refuses by itself: what is not UTF-8, lone surrogates, NaN, and more than 200 levels.
         document = from_json(body, allow_inf_nan=False)
@@ -44,7 +56,7 @@ def parse(body: bytes | bytearray) -> CompletionRequest:
             "The JSON body of your request must be an object.",
         )
     try:
-        return CompletionRequest.model_validate(document)
+        return kind.model_validate(document)
     except ValidationError as error:
         # Without the causes: a traceback of them would hold the body.
         faults = error.errors(include_url=False)

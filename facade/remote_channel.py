@@ -11,7 +11,17 @@ import grpc.aio
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from diglot.v1.chat_pb2 import CreateChatCompletionRequest
+from diglot.v1.chat_pb2 import (
+    CreateChatCompletionRequest,
+    DeleteChatCompletionRequest,
+    DeleteChatCompletionResponse,
+    GetChatCompletionRequest,
+    ListChatCompletionMessagesRequest,
+    ListChatCompletionMessagesResponse,
+    ListChatCompletionsRequest,
+    ListChatCompletionsResponse,
+    UpdateChatCompletionRequest,
+)
 from diglot.v1.chat_pb2_grpc import ChatServiceStub
 from diglot.v1.completion_pb2 import ChatCompletion
 from diglot.v1.model_pb2 import GetModelRequest, ListModelsRequest, ListModelsResponse, Model
@@ -40,8 +50,9 @@ _SERVICE_CONFIG = {
             },
         }
     ],
-    # Where most calls fail, repeating them makes it worse: stop at half.
-    "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.5},
+    # Where most calls fail, repeating them makes it worse: stop at half. The most that gRPC
+    # allows, because a replica that dies fails all its calls at once: up to 500 go elsewhere.
+    "retryThrottling": {"maxTokens": 1000, "tokenRatio": 1},
 }
 
 _OPTIONS: list[tuple[str, int | str]] = [
@@ -52,6 +63,11 @@ _OPTIONS: list[tuple[str, int | str]] = [
     # Images travel inside messages; the default is 4 MiB.
     ("grpc.max_send_message_length", 32 * 2**20),
     ("grpc.max_receive_message_length", 32 * 2**20),
+    # What is longer than this, by default 256 KiB, is not repeated elsewhere.
+    ("grpc.per_rpc_retry_buffer_size", 33 * 2**20),
+    # A replica that comes back has its share again within seconds; by default it could take two
+    # minutes.
+    ("grpc.max_reconnect_backoff_ms", 5_000),
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
 ]
 
@@ -84,6 +100,33 @@ class RemoteChannel:
         self, request: CreateChatCompletionRequest, *, timeout: float, metadata: Metadata
     ) -> StreamCall:
         return self._chat.StreamChatCompletion(request, timeout=timeout, metadata=tuple(metadata))
+
+    def GetChatCompletion(
+        self, request: GetChatCompletionRequest, *, timeout: float, metadata: Metadata
+    ) -> Awaitable[ChatCompletion]:
+        return self._chat.GetChatCompletion(request, timeout=timeout, metadata=tuple(metadata))
+
+    def ListChatCompletions(
+        self, request: ListChatCompletionsRequest, *, timeout: float, metadata: Metadata
+    ) -> Awaitable[ListChatCompletionsResponse]:
+        return self._chat.ListChatCompletions(request, timeout=timeout, metadata=tuple(metadata))
+
+    def UpdateChatCompletion(
+        self, request: UpdateChatCompletionRequest, *, timeout: float, metadata: Metadata
+    ) -> Awaitable[ChatCompletion]:
+        return self._chat.UpdateChatCompletion(request, timeout=timeout, metadata=tuple(metadata))
+
+    def DeleteChatCompletion(
+        self, request: DeleteChatCompletionRequest, *, timeout: float, metadata: Metadata
+    ) -> Awaitable[DeleteChatCompletionResponse]:
+        return self._chat.DeleteChatCompletion(request, timeout=timeout, metadata=tuple(metadata))
+
+    def ListChatCompletionMessages(
+        self, request: ListChatCompletionMessagesRequest, *, timeout: float, metadata: Metadata
+    ) -> Awaitable[ListChatCompletionMessagesResponse]:
+        return self._chat.ListChatCompletionMessages(
+            request, timeout=timeout, metadata=tuple(metadata)
+        )
 
     def ListModels(
         self, request: ListModelsRequest, *, timeout: float, metadata: Metadata

@@ -249,3 +249,9 @@ class CompletionRequest(JsonObject):
     user: str | None = None
     verbosity: str | None = None
     web_search_options: WebSearchOptions | None = None
+
+
+class UpdateRequest(JsonObject):
+    """The body of POST /v1/chat/completions/{completion_id}."""
+
+    metadata: Annotated[dict[str, str], PlainValidator(_strings)] | None

@@ -23,7 +23,8 @@ from .parse import parse
 from .sse import stream_events
 from .to_contract import to_contract
 
-HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
+# What they say is the same for everyone, or for balancers, which have no keys.
+PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
 
 
 class Routes:

@@ -78,13 +78,13 @@ def models(answer: model_pb2.ListModelsResponse) -> Json:
 def _choice(choice: completion_pb2.Choice) -> Json:
     return {
         "index": choice.index,
-        "message": _message(choice.message),
+        "message": message(choice.message),
         "logprobs": logprobs(choice.logprobs) if choice.HasField("logprobs") else None,
         "finish_reason": FINISH_REASONS.get(choice.finish_reason),
     }
 
 
-def _message(message: message_pb2.Message) -> Json:
+def message(message: message_pb2.Message) -> Json:
     result: Json = {
         "role": ROLES.get(message.role, "assistant"),
         "content": message.content if message.HasField("content") else None,

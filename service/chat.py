@@ -13,10 +13,14 @@ from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 from diglot.v1.completion_pb2 import ChatCompletion, Usage
 
+from .answer_check import AnswerCheck
 from .call import Call, Expiry
-from .errors import ChatError, InvalidValue, name_of
+from .capability import EVERYTHING
+from .errors import ChatError, InvalidValue, ModelNotFound, UnsupportedParameter, name_of
 from .fold import Fold
-from .models import Models
+from .models import Models, Offer, ServedModel
+from .store import CompletionStore, recorded
+from .stored import StoredCompletions
 from .validation import check
 
 logger = logging.getLogger("diglot.chat")
@@ -34,12 +38,15 @@ class ChatService:
     """Protobuf in, protobuf out: the gRPC servicer, the façade's in-process channel and any
     other host are thin adapters over this one object.
 
-    The order of work is fixed: validate, resolve the model, generate, account. Whatever can
+    The order of work is fixed: validate, resolve the model, generate, check, account. Whatever can
     refuse does so before the first chunk. All errors are ChatErrors.
     """
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, store: CompletionStore | None = None) -> None:
+        """Without a store, requests to store a completion are refused."""
         self._models = models
+        self._store = store
+        self.stored = StoredCompletions(store)
 
     async def create(self, request: CreateChatCompletionRequest, call: Call) -> ChatCompletion:
         """Generates a completion and returns it whole: the fold of the stream."""
@@ -63,31 +70,42 @@ class ChatService:
         """
         return self._generate(request, call, with_usage=request.stream_options.include_usage)
 
+    def _admissible(self, request: CreateChatCompletionRequest, offer: Offer) -> ServedModel:
+        """The model that is to answer. Raises whatever speaks against it."""
+        served = offer.find(request.model)
+        check(request, EVERYTHING if served is None else served.engine.capabilities)
+        if served is None:
+            raise ModelNotFound(request.model)
+        if request.store and self._store is None:
+            raise UnsupportedParameter(
+                "Unsupported parameter: 'store': this server does not store completions.",
+                field="store",
+            )
+        if served.max_completion_tokens is not None:
+            _cap(request, served.max_completion_tokens)
+        return served
+
     async def _generate(
         self, request: CreateChatCompletionRequest, call: Call, *, with_usage: bool
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
         account = _Account(request.model, call)
         expiry = None
+        offer = self._models.enter()
         try:
-            check(request)
-            served = self._models.resolve(request.model)
-            completion_id = new_completion_id()
-            created = int(time.time())
-            model = served.model.id
+            served = self._admissible(request, offer)
             padded = request.stream_options.include_obfuscation
             if call.deadline is not None:
                 expiry = Expiry(call.deadline)
-            async with aclosing(served.engine.stream(request, call)) as chunks:
+            answer = self._answer(served, request, call)
+            if request.store and self._store is not None:
+                answer = recorded(answer, request, call, self._store)
+            async with aclosing(answer) as chunks:
                 while True:
                     try:
                         chunk = await (expiry.next(chunks) if expiry else anext(chunks))
                     except StopAsyncIteration:
                         break
                     account.began()
-                    chunk.id = completion_id
-                    chunk.created = created
-                    if not chunk.model:
-                        chunk.model = model
                     if chunk.HasField("usage"):
                         account.usage = chunk.usage
                         if not with_usage:
@@ -105,7 +123,42 @@ class ChatService:
         finally:
             if expiry is not None:
                 expiry.disarm()
+            offer.leave()
             account.close()
+
+    async def _answer(
+        self, served: ServedModel, request: CreateChatCompletionRequest, call: Call
+    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+        """What the engine says, checked and named."""
+        promised = AnswerCheck(request)
+        completion_id = new_completion_id()
+        created = int(time.time())
+        model = served.model.id
+        async with aclosing(served.engine.stream(request, call)) as chunks:
+            async for chunk in chunks:
+                if promised:
+                    promised.look(chunk)
+                chunk.id = completion_id
+                chunk.created = created
+                if not chunk.model:
+                    chunk.model = model
+                yield chunk
+
+
+def _cap(request: CreateChatCompletionRequest, most: int) -> None:
+    """Refuses, as OpenAI does, what asks for more tokens; gives `most` to what asks for none."""
+    if request.HasField("max_tokens"):
+        field, asked = "max_tokens", request.max_tokens
+    else:
+        field, asked = "max_completion_tokens", request.max_completion_tokens
+        if not request.HasField("max_completion_tokens"):
+            request.max_completion_tokens = most
+    if asked > most:
+        raise InvalidValue(
+            f"{field} is too large: {asked}. This model supports at most {most} completion "
+            f"tokens, whereas you provided {asked}.",
+            field=field,
+        )
 
 
 class _Account:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Set
 from typing import Protocol
 
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from .call import Call
+from .capability import Capability
 from .readiness import Readiness
 
 
@@ -29,6 +30,10 @@ class Engine(Protocol):
     @property
     def readiness(self) -> Readiness:
         """Whether it can answer now."""
+
+    @property
+    def capabilities(self) -> Set[Capability]:
+        """What it can do: known from the configuration, before it is ready."""
 
     async def start(self) -> None:
         """Begins to get ready, and does not wait for it."""

@@ -11,14 +11,17 @@
      │   └─ UpstreamRefused
      ├─ InvalidKey
      ├─ ModelNotFound
+     ├─ NotFound
      ├─ NotImplementedYet
      ├─ RateLimited
      ├─ Unavailable               sending it again can help
      │   ├─ NotReady
      │   ├─ ShuttingDown
      │   ├─ EngineLost
-     │   └─ UpstreamUnavailable
+     │   ├─ UpstreamUnavailable
+     │   └─ StoreUnavailable
      ├─ UpstreamInvalid
+     ├─ InvalidAnswer
      ├─ DeadlineExceeded
      └─ InternalError
 
@@ -120,6 +123,12 @@ class ModelNotFound(ChatError):
         )
 
 
+class NotFound(ChatError):
+    """There is no such thing, or it is another caller's: nobody learns which."""
+
+    reason = error_pb2.ERROR_REASON_NOT_FOUND
+
+
 class NotImplementedYet(ChatError):
     reason = error_pb2.ERROR_REASON_NOT_IMPLEMENTED
 
@@ -148,8 +157,18 @@ class UpstreamUnavailable(Unavailable):
     reason = error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE
 
 
+class StoreUnavailable(Unavailable):
+    reason = error_pb2.ERROR_REASON_STORE_UNAVAILABLE
+
+
 class UpstreamInvalid(ChatError):
     reason = error_pb2.ERROR_REASON_UPSTREAM_INVALID
+
+
+class InvalidAnswer(ChatError):
+    """The model answered, but not as it had to."""
+
+    reason = error_pb2.ERROR_REASON_INVALID_ANSWER
 
 
 class DeadlineExceeded(ChatError):

@@ -15,7 +15,17 @@ from contextlib import AbstractContextManager, aclosing, contextmanager
 
 from grpc_health.v1 import health_pb2
 
-from diglot.v1.chat_pb2 import CreateChatCompletionRequest
+from diglot.v1.chat_pb2 import (
+    CreateChatCompletionRequest,
+    DeleteChatCompletionRequest,
+    DeleteChatCompletionResponse,
+    GetChatCompletionRequest,
+    ListChatCompletionMessagesRequest,
+    ListChatCompletionMessagesResponse,
+    ListChatCompletionsRequest,
+    ListChatCompletionsResponse,
+    UpdateChatCompletionRequest,
+)
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 from diglot.v1.completion_pb2 import ChatCompletion
 from diglot.v1.model_pb2 import GetModelRequest, ListModelsRequest, ListModelsResponse, Model
@@ -55,6 +65,56 @@ class InProcessChannel:
         metadata: Metadata = (),
     ) -> InProcessStream:
         return InProcessStream(self._chat, request, self._answering(metadata, timeout))
+
+    async def GetChatCompletion(
+        self,
+        request: GetChatCompletionRequest,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> ChatCompletion:
+        with self._answering(metadata, timeout) as call:
+            return await self._chat.stored.get(request, call)
+
+    async def ListChatCompletions(
+        self,
+        request: ListChatCompletionsRequest,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> ListChatCompletionsResponse:
+        with self._answering(metadata, timeout) as call:
+            return await self._chat.stored.list(request, call)
+
+    async def UpdateChatCompletion(
+        self,
+        request: UpdateChatCompletionRequest,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> ChatCompletion:
+        with self._answering(metadata, timeout) as call:
+            return await self._chat.stored.update(request, call)
+
+    async def DeleteChatCompletion(
+        self,
+        request: DeleteChatCompletionRequest,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> DeleteChatCompletionResponse:
+        with self._answering(metadata, timeout) as call:
+            return await self._chat.stored.delete(request, call)
+
+    async def ListChatCompletionMessages(
+        self,
+        request: ListChatCompletionMessagesRequest,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> ListChatCompletionMessagesResponse:
+        with self._answering(metadata, timeout) as call:
+            return await self._chat.stored.messages(request, call)
 
     async def ListModels(
         self,

@@ -84,6 +84,8 @@ class KeyRing:
 
     def add_first(self, name: str) -> str | None:
         """Makes a key unless the file exists, also one from which all keys were revoked."""
+        if self._path.exists():
+            return None  # and no lock beside it, where nothing may be written
         key, record = _new_key(name)
         with self._locked():
             if self._path.exists():

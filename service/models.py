@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from diglot.v1.model_pb2 import Model
 
@@ -16,33 +17,123 @@ class ServedModel:
     """A model as callers see it, with the engine behind it."""
 
     model: Model
+    """Its id may end in *: then it stands for all names that begin so."""
     engine: Engine
+    max_completion_tokens: int | None = None
+    """The most that a request may ask for, and what one gets that asks for nothing."""
+    aliases: tuple[str, ...] = ()
+
+    def called(self, name: str) -> ServedModel:
+        """The same under another name."""
+        model = Model()
+        model.CopyFrom(self.model)
+        model.id = name
+        return replace(self, model=model, aliases=())
+
+
+class Offer:
+    """The models of one configuration, and the calls that were admitted under it."""
+
+    def __init__(self, served: Iterable[ServedModel], earlier: Offer | None = None) -> None:
+        self._earlier = earlier if earlier is not None and earlier.busy else None
+        self.served = tuple(served)
+        self._named: dict[str, ServedModel] = {}
+        self._patterns: list[tuple[str, ServedModel]] = []
+        for entry in self.served:
+            if entry.model.id.endswith("*"):
+                self._patterns.append((entry.model.id.removesuffix("*"), entry))
+            else:
+                self._named[entry.model.id] = entry
+            self._named.update((alias, entry.called(alias)) for alias in entry.aliases)
+        self._patterns.sort(key=lambda pattern: len(pattern[0]), reverse=True)
+        self._calls = 0
+        self._idle = asyncio.Event()
+
+    def find(self, name: str) -> ServedModel | None:
+        """By its name, an alias, or the longest pattern that fits."""
+        if entry := self._named.get(name):
+            return entry
+        for prefix, entry in self._patterns:
+            if name.startswith(prefix):
+                return entry.called(name)
+        return None
+
+    def all(self) -> list[Model]:
+        """Each under each of its names. Patterns are not among them: whatever is listed can be
+        asked for as it stands."""
+        return [entry.model for entry in self._named.values()]
+
+    def enter(self) -> None:
+        """A call is admitted; `leave` when it has ended."""
+        self._calls += 1
+        self._idle.clear()
+
+    def leave(self) -> None:
+        self._calls -= 1
+        if not self._calls:
+            self._idle.set()
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._calls) or (self._earlier is not None and self._earlier.busy)
+
+    async def idle(self) -> None:
+        """Returns once no call is left, of this offer or an earlier one."""
+        if self._earlier is not None:
+            await self._earlier.idle()
+        if self._calls:
+            await self._idle.wait()
 
 
 class Models:
     """The models on offer, in the order of the configuration."""
 
     def __init__(self, served: Iterable[ServedModel]) -> None:
-        self._served = {entry.model.id: entry for entry in served}
+        self._offer = Offer(served)
+        self._listeners: list[Callable[[], None]] = []
+        self._follow()
+
+    def find(self, name: str) -> ServedModel | None:
+        return self._offer.find(name)
 
     def resolve(self, name: str) -> ServedModel:
         """Raises ModelNotFound."""
-        try:
-            return self._served[name]
-        except KeyError:
-            raise ModelNotFound(name) from None
+        served = self.find(name)
+        if served is None:
+            raise ModelNotFound(name)
+        return served
 
     def all(self) -> list[Model]:
-        return [entry.model for entry in self._served.values()]
+        return self._offer.all()
 
     @property
     def engines(self) -> list[Engine]:
-        return [entry.engine for entry in self._served.values()]
+        return [entry.engine for entry in self._offer.served]
 
     @property
     def ready(self) -> bool:
         """Whether any model can answer now."""
         return any(engine.readiness.ready for engine in self.engines)
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Calls `listener` whenever a model becomes ready or ceases to be, for as long as both
+        live."""
+        self._listeners.append(listener)
+
+    def enter(self) -> Offer:
+        """For a call, what is on offer: it stays as it is until the call leaves it."""
+        self._offer.enter()
+        return self._offer
+
+    def replace(self, served: Iterable[ServedModel]) -> Offer:
+        """Offers these from now on. Returns the offer that calls in flight still use."""
+        earlier = self._offer
+        for engine in self.engines:
+            engine.readiness.unsubscribe(self._tell)
+        self._offer = Offer(served, earlier)
+        self._follow()
+        self._tell()
+        return earlier
 
     async def start(self) -> None:
         for engine in self.engines:
@@ -51,3 +142,11 @@ class Models:
     async def close(self) -> None:
         for engine in self.engines:
             await engine.close()
+
+    def _follow(self) -> None:
+        for engine in self.engines:
+            engine.readiness.subscribe(self._tell)
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()

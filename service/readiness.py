@@ -36,8 +36,11 @@ class Readiness:
             self._tell()
 
     def subscribe(self, listener: Callable[[], None]) -> None:
-        """Calls `listener` after each change, for as long as both live."""
+        """Calls `listener` after each change, until it unsubscribes."""
         self._listeners.append(listener)
+
+    def unsubscribe(self, listener: Callable[[], None]) -> None:
+        self._listeners.remove(listener)
 
     async def wait(self) -> None:
         """Returns once it is ready."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Set
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,6 +25,7 @@ from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from . import errors
 from .call import Call
+from .capability import EVERYTHING, Capability
 from .readiness import Readiness
 
 _TOKEN = re.compile(r"\s*\S+|\s+")
@@ -78,8 +79,9 @@ class _VendorKeys(BaseModel):
 class ScriptedEngine:
     """Public and deterministic; see the module's text."""
 
-    def __init__(self) -> None:
+    def __init__(self, capabilities: Set[Capability] = EVERYTHING) -> None:
         self.readiness = Readiness()
+        self.capabilities = capabilities
         self.active = 0
         """Streams under way."""
 

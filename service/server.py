@@ -79,8 +79,7 @@ class GrpcServer:
         except RuntimeError as error:
             # grpc says that it failed, and logs why.
             raise OSError(f"gRPC cannot bind {address}") from error
-        for engine in self._models.engines:
-            engine.readiness.subscribe(self._tell)
+        self._models.subscribe(self._tell)
         await self._tell_health()
         await self._server.start()
         return port

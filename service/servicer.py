@@ -16,7 +16,7 @@ from diglot.v1.completion_pb2 import ChatCompletion
 from .call import Call
 from .chat import ChatService
 from .entrance import Authenticator, admit, request_id_of
-from .errors import ChatError, NotImplementedYet
+from .errors import ChatError
 from .models import Models
 from .status import as_chat_error, as_lost, cancelled_by_us, to_status
 
@@ -80,32 +80,32 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
     async def GetChatCompletion(
         self, request: chat_pb2.GetChatCompletionRequest, context: Context
     ) -> ChatCompletion:
-        await self._refuse(context)
+        async with answering(context, self._authenticator) as call:
+            return await self._chat.stored.get(request, call)
 
     async def ListChatCompletions(
         self, request: chat_pb2.ListChatCompletionsRequest, context: Context
     ) -> chat_pb2.ListChatCompletionsResponse:
-        await self._refuse(context)
+        async with answering(context, self._authenticator) as call:
+            return await self._chat.stored.list(request, call)
 
     async def UpdateChatCompletion(
         self, request: chat_pb2.UpdateChatCompletionRequest, context: Context
     ) -> ChatCompletion:
-        await self._refuse(context)
+        async with answering(context, self._authenticator) as call:
+            return await self._chat.stored.update(request, call)
 
     async def DeleteChatCompletion(
         self, request: chat_pb2.DeleteChatCompletionRequest, context: Context
     ) -> chat_pb2.DeleteChatCompletionResponse:
-        await self._refuse(context)
+        async with answering(context, self._authenticator) as call:
+            return await self._chat.stored.delete(request, call)
 
     async def ListChatCompletionMessages(
         self, request: chat_pb2.ListChatCompletionMessagesRequest, context: Context
     ) -> chat_pb2.ListChatCompletionMessagesResponse:
-        await self._refuse(context)
-
-    async def _refuse(self, context: Context) -> NoReturn:
-        async with answering(context, self._authenticator):
-            raise NotImplementedYet("This server does not store completions yet.")
-        raise AssertionError("answering aborts")
+        async with answering(context, self._authenticator) as call:
+            return await self._chat.stored.messages(request, call)
 
 
 class ModelServicer(model_pb2_grpc.ModelServiceServicer):

@@ -1,4 +1,4 @@
-"""Where Diglot keeps what must outlive it: keys and models, under one directory.
+"""Where Diglot keeps what must outlive it: keys, models and completions, under one directory.
 
 Apart from the rest of the configuration, because the commands that only touch the state
 should need no more of it: the shell that runs `diglot key add` rarely has the secrets and
@@ -14,6 +14,7 @@ from pathlib import Path
 
 KEYS_FILE = "keys.json"
 MODELS_DIRECTORY = "models"
+STORE_FILE = "completions.db"
 
 
 def state_directory(
@@ -37,6 +38,21 @@ def state_directory(
     return default_state_directory(environ)
 
 
+def keys_file(state: Path, config: Path | None = None) -> Path:
+    """The file's `auth.keys_file`, else the one in the state directory.
+
+    Raises OSError or ValueError if the file cannot be read.
+    """
+    if config is not None:
+        auth = tomllib.loads(config.read_text(encoding="utf-8")).get("auth")
+        named = auth.get("keys_file") if isinstance(auth, dict) else None
+        if isinstance(named, str) and named:
+            return absolute(named, config.parent)
+        if named is not None:
+            raise ValueError(f"{config}: auth.keys_file: found {named!r}; it must be a path")
+    return state / KEYS_FILE
+
+
 def default_state_directory(environ: Mapping[str, str] = os.environ) -> Path:
     """$XDG_STATE_HOME/diglot or ~/.local/state/diglot; an account without a home has /var/lib."""
     base = environ.get("XDG_STATE_HOME", "")
@@ -54,4 +70,6 @@ def absolute(path: str, base: Path) -> Path:
         expanded = Path(path).expanduser()
     except RuntimeError:  # ~nobody: then it is a name like any other
         expanded = Path(path)
-    return (base.absolute() / expanded).resolve()
+    # Links stay as they are: where they point may change while a server runs, as it does when
+    # Kubernetes updates the files of a Secret.
+    return Path(os.path.abspath(base / expanded))

@@ -1,15 +1,17 @@
-"""What every test shares: coroutine tests run on uvloop, and the real model's file."""
+"""What every test shares: coroutine tests run on uvloop, the real model's file, databases."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
+from postgres import PostgresServer, postgres_server
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -39,3 +41,18 @@ def model_path() -> Path:
     state = os.environ.get("DIGLOT_TEST_STATE", "~/.cache/diglot-test")
     store = ModelStore(Path(state).expanduser() / "models")
     return uvloop.run(store.pull("smollm2-135m-instruct", lambda done, total: None))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database for stored completions, which does not exist yet, or is empty."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/completions.db"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.new_database()

@@ -10,6 +10,7 @@ from typing import Any
 from diglot.service.chat import ChatService
 from diglot.service.models import Models, ServedModel
 from diglot.service.scripted import ScriptedEngine
+from diglot.service.store import CompletionStore
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.message_pb2 import ROLE_USER, Message
 from diglot.v1.model_pb2 import Model
@@ -33,15 +34,15 @@ def ask(
 class ScriptedChat(ChatService):
     """The core, with the engine at hand for tests that look at it."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: CompletionStore | None = None) -> None:
         self.engine = ScriptedEngine()
         self.models = Models([ServedModel(Model(id="scripted", owned_by="diglot"), self.engine)])
-        super().__init__(self.models)
+        super().__init__(self.models, store)
 
 
 @asynccontextmanager
-async def scripted_service() -> AsyncIterator[ScriptedChat]:
-    chat = ScriptedChat()
+async def scripted_service(store: CompletionStore | None = None) -> AsyncIterator[ScriptedChat]:
+    chat = ScriptedChat(store)
     await chat.models.start()
     try:
         yield chat

@@ -58,8 +58,9 @@ def ready(settings: Settings, http: Address | None, key: str | None, seconds: fl
 
 def _curl(settings: Settings, http: Address, key: str | None) -> str:
     """A line that works when it is pasted: with the first key, or one that it makes."""
+    models = settings.models
     body = {
-        "model": settings.models[0].name,
+        "model": next((each.name for each in models if "*" not in each.name), models[0].name),
         "messages": [{"role": "user", "content": "What is the capital of France?"}],
     }
     words = ["curl", f"{_url(settings, http)}/v1/chat/completions"]
@@ -73,6 +74,8 @@ def _curl(settings: Settings, http: Address, key: str | None) -> str:
 
 
 def _key_command(settings: Settings) -> str:
+    if settings.auth.keys_file is not None:
+        return "$DIGLOT_API_KEY"  # that file is somebody else's to write
     program = sys.argv[0]
     if not os.access(program, os.X_OK):  # run with python -m
         program = f"{shlex.quote(sys.executable)} -m {__package__}"

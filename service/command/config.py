@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .arguments import Failure, add_config, table
 
 if TYPE_CHECKING:
-    from ..config import ModelSettings, Settings
+    from ..config import (
+        AnthropicModel,
+        DiglotModel,
+        ModelSettings,
+        Settings,
+        SingleModel,
+        UpstreamModel,
+    )
     from .arguments import Commands
 
 
@@ -39,24 +47,44 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def summary(settings: Settings) -> str:
     """The settings that decide who can reach what."""
-    http, grpc = settings.http, settings.grpc
+    http, grpc, store = settings.http, settings.grpc, settings.store
     mutual = ", clients show certificates" if grpc.tls_client_ca else ""
     rows = [
         ("state", str(settings.state)),
         ("http", f"{http.address}, {'TLS' if http.tls_cert else 'plain'}"),
         ("grpc", f"{grpc.address}, {'TLS' if grpc.tls_cert else 'plain'}{mutual}"),
+        ("store", str(store.database(settings.state)) if store.enabled else "off"),
         ("auth", "API keys" if settings.auth.enabled else "off: everybody may call"),
-        *(("model", _described(model)) for model in settings.models),
+        *(("model", line) for model in settings.models for line in _lines(model)),
     ]
+    if settings.default_model is not None:
+        rows.append(("default", settings.default_model))
     return table(rows)
 
 
-def _described(model: ModelSettings) -> str:
-    match model.kind:
-        case "upstream":
-            key = "with a key" if model.api_key else "without a key"
-            return f"{model.name}: {model.upstream_model} at {model.base_url}, {key}"
+def _lines(model: ModelSettings) -> Iterator[str]:
+    also = f", also called {', '.join(model.aliases)}" if model.aliases else ""
+    also += f", else {model.fallback}" if model.fallback else ""
+    if model.kind == "several":
+        yield f"{model.name}: {len(model.deployments)} deployments{also}"
+        for place in model.deployments:
+            yield f"  {place.name}: {_described(place)}"
+    else:
+        yield f"{model.name}: {_described(model)}{also}"
+
+
+def _described(place: SingleModel) -> str:
+    match place.kind:
+        case "upstream" | "anthropic":
+            return f"{place.upstream_model} at {place.base_url}, {_key(place)}"
+        case "diglot":
+            secured = "TLS" if place.tls_ca else "plain"
+            return f"{place.upstream_model} of diglot at {place.target}, {secured}, {_key(place)}"
         case "embedded":
-            return f"{model.name}: embedded, from {model.source}"
+            return f"embedded, from {place.source}"
         case "scripted":
-            return f"{model.name}: scripted"
+            return "scripted"
+
+
+def _key(place: UpstreamModel | AnthropicModel | DiglotModel) -> str:
+    return "with a key" if place.api_key else "without a key"

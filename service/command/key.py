@@ -80,6 +80,10 @@ def _revoke(arguments: argparse.Namespace) -> int:
 
 def _ring(arguments: argparse.Namespace) -> KeyRing:
     from ..keys import KeyRing
-    from ..state import KEYS_FILE
+    from ..state import keys_file
 
-    return KeyRing(state_of(arguments) / KEYS_FILE)
+    state = state_of(arguments)
+    try:
+        return KeyRing(keys_file(state, arguments.config))
+    except (OSError, ValueError) as error:
+        raise Failure(f"cannot read the configuration: {error}") from error

@@ -15,17 +15,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
-import grpc
 import uvloop
 
 from diglot.facade import Channel, FacadeOptions, HttpServer, RemoteChannel, build_app
 
-from ..config import Address, FacadeSettings, Settings
+from ..config import Address, Settings
 from ..inprocess import InProcessChannel
 from ..model_store import ModelStoreError
+from ..store import StoreError
 from . import announcement
 from .arguments import Failure
-from .assembly import MIB, Service, https
+from .assembly import MIB, Service, channel_credentials, https
+from .reload import Reread, hangups, reloading
 
 logger = logging.getLogger("diglot")
 
@@ -35,14 +36,14 @@ GRACE = 10.0
 """Seconds that calls in flight have to finish once the server is told to stop."""
 
 
-def run_serve(settings: Settings) -> int:
+def run_serve(settings: Settings, reread: Reread) -> int:
     """Both faces, in one process."""
-    return _run(_serve(settings, with_http=True))
+    return _run(_serve(settings, reread, with_http=True))
 
 
-def run_service(settings: Settings) -> int:
+def run_service(settings: Settings, reread: Reread) -> int:
     """The gRPC face alone."""
-    return _run(_serve(settings, with_http=False))
+    return _run(_serve(settings, reread, with_http=False))
 
 
 def run_facade(settings: Settings) -> int:
@@ -55,12 +56,13 @@ def _run(main: Coroutine[None, None, None]) -> int:
     return 0
 
 
-async def _serve(settings: Settings, *, with_http: bool) -> None:
+async def _serve(settings: Settings, reread: Reread, *, with_http: bool) -> None:
     began = time.perf_counter()
     service = Service(settings)
     first_key = announcement.first_key(service.keys)
     async with AsyncExitStack() as running, _until_stopped() as stopped:
-        running.push_async_callback(service.models.close)
+        hangup = running.enter_context(hangups())
+        running.push_async_callback(service.close)
         faces = Faces()
         running.push_async_callback(faces.stop)
         port = await _bound(settings.grpc.address, service.server.start(str(settings.grpc.address)))
@@ -73,13 +75,13 @@ async def _serve(settings: Settings, *, with_http: bool) -> None:
         announcement.listening(settings, http_address, grpc_address, first_key)
         if await stopped(_ready(service)):
             announcement.ready(settings, http_address, first_key, time.perf_counter() - began)
-            await stopped(asyncio.get_running_loop().create_future())
+            await stopped(reloading(service, settings, reread, hangup))
         logger.info("stopping")
 
 
 async def _facade(settings: Settings) -> None:
     async with AsyncExitStack() as running, _until_stopped() as stopped:
-        channel = RemoteChannel(settings.facade.service, _channel_credentials(settings.facade))
+        channel = RemoteChannel(settings.facade.service, channel_credentials(settings.facade))
         running.push_async_callback(channel.close)
         faces = Faces()
         running.push_async_callback(faces.stop)
@@ -121,11 +123,11 @@ class Faces:
 
 async def _ready(service: Service) -> None:
     try:
-        await service.models.start()
+        await service.start()
     except ModelStoreError as error:
         raise Failure(str(error)) from error
-    for engine in service.models.engines:
-        await engine.readiness.wait()
+    except StoreError as error:
+        raise Failure(f"store.url: {error}") from error
 
 
 async def _bound(address: Address, starting: Awaitable[T]) -> T:
@@ -134,16 +136,6 @@ async def _bound(address: Address, starting: Awaitable[T]) -> T:
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
         raise Failure(f"cannot listen on {address}: {why}") from error
-
-
-def _channel_credentials(facade: FacadeSettings) -> grpc.ChannelCredentials | None:
-    if facade.tls_ca is None:
-        return None
-    return grpc.ssl_channel_credentials(
-        facade.tls_ca.read_bytes(),
-        facade.tls_key.read_bytes() if facade.tls_key else None,
-        facade.tls_cert.read_bytes() if facade.tls_cert else None,
-    )
 
 
 Stopped = Callable[[Awaitable[object]], Coroutine[None, None, bool]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .arguments import Failure, add_config, add_state, address
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 _UNUSED = {
     "serve": {"facade"},
     "service": {"facade", "http"},
-    "facade": {"models", "grpc", "state"},
+    "facade": {"models", "grpc", "state", "store"},
 }
 
 
@@ -78,8 +79,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
     given = vars(arguments)
     flags = Flags(**{key: given[key] for key in Flags.__slots__ if key in given})
+    reread = partial(load, arguments.config, flags, without=_UNUSED[arguments.command])
     try:
-        settings = load(arguments.config, flags, without=_UNUSED[arguments.command])
+        settings = reread()
     except ConfigError as error:
         raise Failure(f"the configuration cannot be used\n{error}") from error
     configure(settings.log.format, settings.log.level)
@@ -88,8 +90,13 @@ def _run(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     from .serve import run_facade, run_serve, run_service
 
-    run = {"serve": run_serve, "service": run_service, "facade": run_facade}[arguments.command]
     try:
-        return run(settings)
+        match arguments.command:
+            case "serve":
+                return run_serve(settings, reread)
+            case "service":
+                return run_service(settings, reread)
+            case _:
+                return run_facade(settings)
     except KeyRingError as error:
         raise Failure(str(error)) from error

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from ..state import absolute
@@ -37,8 +37,13 @@ def is_path(source: str) -> bool:
 
 def resolve_path(value: str, info: ValidationInfo) -> Path:
     """Relative paths count from the directory of the file that names them."""
+    return absolute(value, base_of(info))
+
+
+def base_of(info: ValidationInfo) -> Path:
+    """The directory of the file that is being read; without one, ours."""
     base = (info.context or {}).get("base")
-    return absolute(value, base if isinstance(base, Path) else Path.cwd())
+    return base if isinstance(base, Path) else Path.cwd()
 
 
 def _directory(value: object, info: ValidationInfo) -> object:
@@ -70,9 +75,20 @@ def _address(value: object) -> object:
         raise fault(f"found {quoted(value)}, which {error}") from None
 
 
+def _target(target: str) -> str:
+    if "://" in target and target.startswith(("http", "grpc")):
+        raise fault(f'found "{target}", which is a URL; write HOST:PORT')
+    if ":" not in target or any(map(str.isspace, target)):
+        raise fault(f'found "{target}", which is no gRPC target; write HOST:PORT')
+    return target
+
+
 Directory = Annotated[Path, BeforeValidator(_directory)]
 ReadableFile = Annotated[Path, BeforeValidator(_readable)]
+AnyFile = Annotated[Path, BeforeValidator(_directory)]
+"""Read by who needs it, and not when the configuration is."""
 ListenAddress = Annotated[Address, BeforeValidator(_address)]
+GrpcTarget = Annotated[str, AfterValidator(_target)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 # Each is read into memory whole, on the event loop: more would let one call stop all others.
 Megabytes = Annotated[int, Field(ge=1, le=1024)]
@@ -94,21 +110,24 @@ def check_tls(certificate: Path | None, key: Path | None) -> None:
         raise fault(f"cannot use {certificate} with {key}: {reason}", key="tls_cert") from None
 
 
-def read_secret(variable: str | None, file: Path | None, info: ValidationInfo) -> SecretStr | None:
-    """The key that one of the two names. Nothing of it gets into an error."""
+def read_secret(
+    name: str, variable: str | None, file: Path | None, info: ValidationInfo
+) -> SecretStr | None:
+    """The secret that `<name>_env` or `<name>_file` names. Nothing of it gets into an error."""
+    in_variable, in_file = f"{name}_env", f"{name}_file"
     if variable is not None and file is not None:
-        raise fault("is one too many: api_key_env is set as well", key="api_key_file")
+        raise fault(f"is one too many: {in_variable} is set as well", key=in_file)
     if variable is not None:
         if not _VARIABLE.fullmatch(variable):
             # Not shown: it may well be the key itself.
-            raise fault("must be the NAME of an environment variable", key="api_key_env")
+            raise fault("must be the NAME of an environment variable", key=in_variable)
         environ: Mapping[str, str] = (info.context or {}).get("environ", os.environ)
         if variable not in environ:
-            raise fault(f"the environment has no variable {variable}; set it", key="api_key_env")
-        return _secret(environ[variable], f"the variable {variable}", "api_key_env")
+            raise fault(f"the environment has no variable {variable}; set it", key=in_variable)
+        return _secret(environ[variable], f"the variable {variable}", in_variable)
     if file is not None:
         text = file.read_bytes().decode("utf-8", "replace")
-        return _secret(text, f"the file {file}", "api_key_file")
+        return _secret(text, f"the file {file}", in_file)
     return None
 
 

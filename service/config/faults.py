@@ -10,7 +10,9 @@ from typing import Any, get_args
 from pydantic_core import ErrorDetails
 
 from .checks import quoted
-from .settings import KINDS, Section, Settings
+from .models import KINDS, RoutedModel
+from .section import Section
+from .settings import Settings
 
 Place = tuple[int | str, ...]
 
@@ -85,11 +87,15 @@ def spell(place: Place) -> str:
 
 
 def _locate(loc: Place) -> tuple[Place, type[Section]]:
-    """The place in the file (pydantic adds a model's kind), and the table that it is in."""
+    """The place in the file, and the table that it is in. Pydantic adds to a model's place which
+    form its table has, and of what kind it is."""
     place: list[int | str] = []
     section: type[Section] = Settings
     for depth, part in enumerate(loc):
-        if loc[0] == "models" and depth == 2:
+        if depth > 1 and isinstance(loc[depth - 1], int) and part in ("single", "several"):
+            section = RoutedModel
+            continue
+        if part in KINDS and (isinstance(loc[depth - 1], int) or loc[depth - 1] == "single"):
             section = KINDS[str(part)]
             continue
         place.append(part)

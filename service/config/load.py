@@ -73,6 +73,7 @@ def load(
             chosen = flags.model
         else:
             table["models"] = [model_of(flags.model)]
+            table.pop("default_model", None)
             origins[("models",)] = "--model"
     base = file.absolute().parent if file else Path.cwd()
     try:
@@ -81,8 +82,13 @@ def load(
         raise ConfigError(faults_of(error.errors(), name, origins)) from None
     if chosen is None:
         return settings
-    only = tuple(model for model in settings.models if model.name == chosen)
-    return settings.model_copy(update={"models": only})
+    only = tuple(
+        model.model_copy(update={"fallback": None})
+        for model in settings.models
+        if model.name == chosen
+    )
+    default = chosen if settings.default_model == chosen else None
+    return settings.model_copy(update={"models": only, "default_model": default})
 
 
 def model_of(source: str) -> dict[str, Any]:

@@ -2,49 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
-    SecretStr,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from ..state import default_state_directory
+from ..state import STORE_FILE, default_state_directory
+from ..store.database import Database, PostgresUrl, SqliteFile, read_url
 from .address import Address
 from .checks import (
+    AnyFile,
     Directory,
+    GrpcTarget,
     ListenAddress,
     Megabytes,
     ReadableFile,
     Seconds,
+    base_of,
     check_tls,
     fault,
-    is_path,
     read_secret,
-    resolve_path,
 )
+from .model_table import as_tuple
+from .models import EmbeddedModel, ModelSettings
+from .names import check_default, check_fallbacks, check_names
+from .section import GrpcClient, Name, Section
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
-
-Name = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f\x7f]{1,256}$")]
-
-
-class Section(BaseModel):
-    """One table of the file."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-    # What to say about a key that is likely to be tried and does not exist.
-    refused: ClassVar[dict[str, str]] = {}
 
 
 class HttpSettings(Section):
@@ -98,6 +89,9 @@ class AuthSettings(Section):
 
     enabled: bool = True
     """Whether calls need a key. Health never does."""
+    keys_file: AnyFile | None = None
+    """The keys, where they come from elsewhere: read, and never written, by servers. Absent:
+    keys.json under `state`, made at the first start."""
 
 
 class LogSettings(Section):
@@ -109,166 +103,100 @@ class LogSettings(Section):
     """The least important kind of line to write."""
 
 
-class FacadeSettings(Section):
+class MediaSettings(Section):
+    """Images for the embedded models. Upstreams get what callers send, and judge it themselves."""
+
+    fetch_images: bool = False
+    """Whether images may be named by https: URLs, which Diglot then fetches from public
+    addresses. Off, callers send the image itself in a data: URL."""
+    timeout_seconds: Seconds = 10
+    """The longest that fetching an image may take."""
+    max_images: int = Field(default=16, ge=1, le=1000)
+    """The most images in a request."""
+    max_total_mib: Megabytes = 20
+    """The largest that all images of a request may be together, as files."""
+    max_total_megapixels: int = Field(default=50, ge=1, le=1000)
+    """And unpacked. llama.cpp needs 6 MB for one, and 16 where a colour takes 16 bits."""
+
+
+class StoreSettings(Section):
+    """Completions that are kept because a request says `store`."""
+
+    enabled: bool = True
+    """Whether completions can be stored."""
+    url: str | None = None
+    """The database: postgresql://user@host/name, or sqlite:///path. Absent: a file of SQLite's
+    under `state`."""
+    url_env: str | None = None
+    """The environment variable that holds the URL, where it has a password."""
+    url_file: ReadableFile | None = None
+    """The file that holds the URL, where it has a password."""
+    max_connections: int = Field(default=10, ge=1, le=1000)
+    """How many connections to the database a server keeps at most."""
+
+    _database: Database | None = PrivateAttr(default=None)
+
+    def database(self, state: Path) -> Database:
+        """What the URL says, as it was when the configuration was read."""
+        return self._database or SqliteFile(state / STORE_FILE)
+
+    @model_validator(mode="after")
+    def _read(self, info: ValidationInfo) -> Self:
+        secret = read_secret("url", self.url_env, self.url_file, info)
+        key = "url_env" if self.url_env else "url_file" if self.url_file else "url"
+        if secret is not None and self.url is not None:
+            raise fault(f"is one too many: {key} is set as well", key="url")
+        url = secret.get_secret_value() if secret else self.url
+        if url is None:
+            return self
+        try:
+            self._database = read_url(url, base_of(info))
+        except ValueError as error:
+            raise fault(f"{error}; write sqlite:///PATH or postgresql://…", key=key) from None
+        if key == "url" and isinstance(self._database, PostgresUrl) and self._database.has_password:
+            raise fault("holds a password: use url_env or url_file", key=key)
+        return self
+
+
+class FacadeSettings(GrpcClient):
     """How `diglot facade` reaches the service."""
 
-    service: str = "127.0.0.1:50051"
+    service: GrpcTarget = "127.0.0.1:50051"
     """The service as a gRPC target: host:port, dns:///name:port, unix:/path."""
-    tls_ca: ReadableFile | None = None
-    """Certificates, PEM, one of which signed the service's. With it the face uses TLS."""
-    tls_cert: ReadableFile | None = None
-    """The face's own certificate, PEM, where the service wants one (mTLS)."""
-    tls_key: ReadableFile | None = None
-    """That certificate's private key, PEM, without passphrase."""
-
-    @field_validator("service")
-    @classmethod
-    def _target(cls, target: str) -> str:
-        if "://" in target and target.startswith(("http", "grpc")):
-            raise fault(f'found "{target}", which is a URL; write HOST:PORT')
-        if ":" not in target or any(map(str.isspace, target)):
-            raise fault(f'found "{target}", which is no gRPC target; write HOST:PORT')
-        return target
-
-    @model_validator(mode="after")
-    def _tls(self) -> Self:
-        check_tls(self.tls_cert, self.tls_key)
-        if self.tls_cert and not self.tls_ca:
-            raise fault("needs tls_ca beside it", key="tls_cert")
-        return self
-
-
-class EmbeddedModel(Section):
-    """A model that Diglot runs itself, in llama.cpp."""
-
-    kind: Literal["embedded"]
-    name: Name
-    """What requests call it."""
-    source: str = Field(default_factory=lambda data: data.get("name", ""), min_length=1)
-    """A name of the catalogue, a path or URL of a GGUF file, or org/repo:quant on Hugging Face.
-    The model's name if absent."""
-    context_tokens: int | None = Field(default=None, ge=64)
-    """Prompt and answer together, at most. Absent: 4096. More than the model was trained for only
-    costs memory."""
-    parallel: int | None = Field(default=None, ge=1, le=256)
-    """How many answers it generates at a time. Absent: 4."""
-    threads: int | None = Field(default=None, ge=1, le=1024)
-    """How many processor threads it uses. Absent: as many as there are cores."""
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    """For requests that name none. Absent: what its authors recommend, if it is in the
-    catalogue, else 1, as OpenAI has it."""
-    top_p: float | None = Field(default=None, ge=0, le=1)
-    """Likewise."""
-
-    @field_validator("source")
-    @classmethod
-    def _existing(cls, source: str, info: ValidationInfo) -> str:
-        if not is_path(source):
-            return source
-        path = resolve_path(source, info)
-        if not path.is_file():
-            raise fault(f"there is no file {path}")
-        return str(path)
-
-
-class UpstreamModel(Section):
-    """A model behind any server that speaks OpenAI's API."""
-
-    refused: ClassVar[dict[str, str]] = {
-        "api_key": "secrets do not belong in this file: name an environment variable with"
-        " api_key_env, or a file with api_key_file"
-    }
-
-    kind: Literal["upstream"]
-    name: Name
-    """What requests call it."""
-    base_url: str
-    """The server's API, as an OpenAI client would be given it: with /v1."""
-    upstream_model: str = Field(default_factory=lambda data: data.get("name", ""), min_length=1)
-    """What the server calls it. The model's name if absent."""
-    api_key_env: str | None = None
-    """The environment variable that holds the server's key."""
-    api_key_file: ReadableFile | None = None
-    """The file that holds the server's key."""
-    connect_timeout_seconds: Seconds = 5
-    """How long to wait for a connection. Answers may take as long as the call has."""
-
-    _api_key: SecretStr | None = PrivateAttr(default=None)
-
-    @property
-    def api_key(self) -> SecretStr | None:
-        """The server's key, as it was when the configuration was read."""
-        return self._api_key
-
-    @field_validator("base_url")
-    @classmethod
-    def _url(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:
-            valid = False
-        if not valid:
-            raise fault(f'found "{url}", which is no http(s) URL; write it like "https://host/v1"')
-        if parts.username is not None or parts.password is not None:
-            raise fault("holds a password: use api_key_env or api_key_file")
-        if parts.query or parts.fragment:
-            raise fault(f'found "{url}"; the part from "{"?" if parts.query else "#"}" on must go')
-        return url.rstrip("/")
-
-    @model_validator(mode="after")
-    def _secret(self, info: ValidationInfo) -> Self:
-        self._api_key = read_secret(self.api_key_env, self.api_key_file, info)
-        return self
-
-
-class ScriptedModel(Section):
-    """The engine without a model: deterministic, for tests, demos and load."""
-
-    kind: Literal["scripted"]
-    name: Name = "scripted"
-    """What requests call it."""
-
-
-ModelSettings = Annotated[
-    EmbeddedModel | UpstreamModel | ScriptedModel, Field(discriminator="kind")
-]
-KINDS: dict[str, type[Section]] = {
-    "embedded": EmbeddedModel,
-    "upstream": UpstreamModel,
-    "scripted": ScriptedModel,
-}
-
-
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
 
 
 class Settings(Section):
     """The whole configuration."""
 
     state: Directory = Field(default_factory=default_state_directory)
-    """Where keys and models are kept."""
+    """Where keys, models and stored completions are kept."""
     http: HttpSettings = HttpSettings()
     grpc: GrpcSettings = GrpcSettings()
     auth: AuthSettings = AuthSettings()
     log: LogSettings = LogSettings()
+    store: StoreSettings = StoreSettings()
+    media: MediaSettings = MediaSettings()
     facade: FacadeSettings = FacadeSettings()
-    models: Annotated[tuple[ModelSettings, ...], BeforeValidator(_tuple), Field(min_length=1)] = (
+    models: Annotated[tuple[ModelSettings, ...], BeforeValidator(as_tuple), Field(min_length=1)] = (
         EmbeddedModel(kind="embedded", name=DEFAULT_MODEL),
     )
     """The models on offer; the first is the one that `diglot chat` talks to."""
+    default_model: Name | None = None
+    """The model that answers requests for "default". Absent: there is no model of that name."""
 
     @field_validator("models")
     @classmethod
-    def _distinct(cls, models: tuple[ModelSettings, ...]) -> tuple[ModelSettings, ...]:
-        first: dict[str, int] = {}
+    def _agree(cls, models: tuple[ModelSettings, ...]) -> tuple[ModelSettings, ...]:
+        check_names(models)
+        check_fallbacks(models)
         for index, model in enumerate(models):
-            earlier = first.setdefault(model.name, index)
-            if earlier != index:
-                raise fault(
-                    f'found "{model.name}", which models[{earlier}] is called already;'
-                    " each needs a name of its own",
-                    key=f"[{index}].name",
-                )
+            if "weight" in model.model_fields_set:
+                raise fault("is for one of several [[models.deployments]]", key=f"[{index}].weight")
         return models
+
+    @field_validator("default_model")
+    @classmethod
+    def _default(cls, default: str | None, info: ValidationInfo) -> str | None:
+        if default is not None and "models" in info.data:
+            check_default(default, info.data["models"])
+        return default

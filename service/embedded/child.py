@@ -98,6 +98,8 @@ def _serve(settings: dict[str, Any]) -> Any:
     params.n_threads_http = 128
 
     params.model.path = settings["model"]
+    if settings["projector"] is not None:
+        params.mmproj.path = settings["projector"]
     params.use_jinja = True
     # Our contract knows no "continue this answer": a last message by the assistant is history.
     params.prefill_assistant = False

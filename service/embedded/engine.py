@@ -7,90 +7,65 @@ what has become of it when it dies.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from pathlib import Path
 
 import aiohttp
 
-from diglot.v1 import completion_pb2 as c
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from ..call import Call
-from ..config import EmbeddedModel
+from ..capability import Capability
+from ..config import EmbeddedModel, MediaSettings
 from ..errors import ChatError, EngineLost, NotReady
+from ..media import Web, has_images, inline_images
 from ..model_store import CATALOGUE, ModelStore
 from ..readiness import Readiness
-from ..upstream.chunk_reader import ChunkReader
 from ..upstream.engine import Endpoint, converse, open_session
-from ..upstream.request_json import Json, to_json
-from .capabilities import check
+from ..upstream.request_json import Json
+from .answer_form import AnswerForm, grammar_of
 from .cores import usable_cores
+from .grammar.limits import Limits
+from .llama import LlamaChunkReader, in_turns, to_llama
 from .supervisor import ChildSettings, LlamaChild
 
 logger = logging.getLogger("diglot.embedded")
-
-# Keys of llama.cpp's own that change sampling and nothing else. Others, some of which reach
-# into the server's slots and files, go no further.
-VENDOR_KEYS = {
-    *("top_k", "min_p", "top_n_sigma", "typical_p", "repeat_penalty", "repeat_last_n"),
-    *("dry_multiplier", "dry_base", "dry_allowed_length", "dry_penalty_last_n"),
-    *("xtc_probability", "xtc_threshold", "dynatemp_range", "dynatemp_exponent"),
-    *("mirostat", "mirostat_tau", "mirostat_eta", "ignore_eos"),
-}
-
-
-def to_llama(request: CreateChatCompletionRequest, *, temperature: float, top_p: float) -> Json:
-    """The request as llama.cpp must be asked so that it does what OpenAI's API says.
-
-    `temperature` and `top_p` are for a request that has none: llama.cpp has its own mind there.
-    """
-    body: dict[str, Any] = {
-        key: value
-        for key, value in to_json(request).items()
-        if key in VENDOR_KEYS or key in request.DESCRIPTOR.fields_by_name
-    }
-    body.setdefault("temperature", temperature)
-    body.setdefault("top_p", top_p)
-    if "seed" in body:
-        # It cuts seeds to 32 bits and takes the highest of those for "any".
-        body["seed"] %= 2**32 - 1
-    if request.logprobs:
-        # Absent or 0 it takes for 20; the reader cuts what was not asked for.
-        body["top_logprobs"] = max(1, request.top_logprobs)
-    # It notices that a client has left only when it writes, so let it write while it reads
-    # the prompt.
-    body["return_progress"] = True
-    return body
-
-
-class LlamaChunkReader(ChunkReader):
-    """With n > 1 llama.cpp sends a usage for each choice, of that choice alone."""
-
-    def count(self, usage: c.Usage) -> None:
-        if self.usage is not None:
-            usage.completion_tokens += self.usage.completion_tokens
-            usage.total_tokens = usage.prompt_tokens + usage.completion_tokens
-        self.usage = usage
-
 
 # What each answer may take, where the configuration is silent. Memory for it is taken, and
 # zeroed, at the start: more would cost seconds there, and gigabytes with larger models.
 CONTEXT_TOKENS = 4096
 PARALLEL = 4
 
+_CAPABILITIES = frozenset({Capability.TOOLS})
+# Where a form leaves an end open, a small model may not find it.
+_GUARDED = Limits(string=200, items=4, calls=2, rounds=3, depth=2)
+
 
 class EmbeddedEngine:
     """Fetches the model if need be, keeps its process alive, and asks it."""
 
-    def __init__(self, model: EmbeddedModel, store: ModelStore) -> None:
+    def __init__(
+        self,
+        model: EmbeddedModel,
+        store: ModelStore,
+        media: MediaSettings | None = None,
+        web: Web | None = None,
+    ) -> None:
         self.readiness = Readiness()
+        self.capabilities = _CAPABILITIES
+        if model.projector is not None:
+            self.capabilities |= {Capability.IMAGES}
         self._model = model
         self._store = store
+        self._media = media or MediaSettings()
+        self._web = web or Web()
         self._parallel = model.parallel or PARALLEL
         known = CATALOGUE.get(model.source)
         self._temperature = _first(model.temperature, known.temperature if known else None, 1.0)
         self._top_p = _first(model.top_p, known.top_p if known else None, 1.0)
+        self._limits = _GUARDED if known and known.rambles else Limits()
         self._child: LlamaChild | None = None
         self._session: aiohttp.ClientSession | None = None
 
@@ -100,9 +75,10 @@ class EmbeddedEngine:
         Raises ModelStoreError if it cannot be had.
         """
         self.readiness.down("the model is being fetched")
-        path = self._store.find(self._model.source)
-        if path is None:
-            path = await self._store.pull(self._model.source, DownloadLog(self._model.source))
+        path = await self._fetched(self._model.source)
+        projector = None
+        if self._model.projector is not None:
+            projector = await self._fetched(self._model.projector)
         self._session = open_session(connect_timeout=5, reuse=False)
         self._child = LlamaChild(
             ChildSettings(
@@ -110,10 +86,15 @@ class EmbeddedEngine:
                 context_tokens=self._model.context_tokens or CONTEXT_TOKENS,
                 parallel=self._parallel,
                 threads=self._model.threads or usable_cores(),
+                projector=projector,
             )
         )
         self._child.readiness.subscribe(self._follow)
         await self._child.start()
+
+    async def _fetched(self, source: str) -> Path:
+        found = self._store.find(source)
+        return found or await self._store.pull(source, DownloadLog(source))
 
     async def close(self) -> None:
         self.readiness.down("closed")
@@ -137,17 +118,42 @@ class EmbeddedEngine:
     def stream(
         self, request: CreateChatCompletionRequest, call: Call
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        check(request, parallel=self._parallel)
+        form = AnswerForm.of(request)
+        grammar = grammar_of(form, self._limits)
+        if self._child is None or not self._child.readiness.ready:
+            raise NotReady(f"The model is not ready: {self.readiness.reason}.", retry_after=1)
+        return self._answers(request, form, grammar, call)
+
+    async def _answers(
+        self,
+        request: CreateChatCompletionRequest,
+        form: AnswerForm,
+        grammar: str | None,
+        call: Call,
+    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+        if has_images(request):
+            # llama.cpp would follow any URL, and decode anything: it gets only what was checked.
+            request = await inline_images(request, self._media, self._web)
+        body = to_llama(request, form, grammar, temperature=self._temperature, top_p=self._top_p)
+        async with aclosing(
+            in_turns(body, self._parallel, self._asking(request, form, call))
+        ) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def _asking(
+        self, request: CreateChatCompletionRequest, form: AnswerForm, call: Call
+    ) -> Callable[[Json], AsyncGenerator[ChatCompletionChunk, None]]:
         child, session = self._child, self._session
-        if child is None or session is None or not child.readiness.ready:
-            reason = child.readiness.reason if child is not None else self.readiness.reason
-            raise NotReady(f"The model is not ready: {reason}.", retry_after=1)
-        # Each call on a connection of its own: llama.cpp closes them after a stream, and a
-        # request that is sent into that is lost.
+        assert child is not None
+        assert session is not None
         endpoint = Endpoint(child.base_url, child.api_key)
-        reader = LlamaChunkReader(request, self._model.name)
-        body = to_llama(request, temperature=self._temperature, top_p=self._top_p)
-        return converse(session, endpoint, body, call, reader, _lost)
+
+        def asked(body: Json) -> AsyncGenerator[ChatCompletionChunk, None]:
+            reader = LlamaChunkReader(request, self._model.name, form)
+            return converse(session, endpoint, body, call, reader, _lost)
+
+        return asked
 
 
 def _first(*values: float | None) -> float:

@@ -47,9 +47,18 @@ class ChildSettings:
     """Room for prompt and answer of each answer under way."""
     parallel: int
     threads: int
-    batch_tokens: int = 64
+    projector: Path | None = None
+    """Lets the model see images."""
     start_timeout: float = 600.0
     """Seconds from start to first token, after which a start counts as hanging."""
+
+    @property
+    def batch_tokens(self) -> int:
+        """How many tokens are read at a time: llama.cpp notices who has left between two batches.
+
+        Models that look at all of an image at once (Gemma) need it whole in one, and llama.cpp
+        does not say so when they have not: 256 tokens and more."""
+        return 64 if self.projector is None else 512
 
 
 class _ChildEndedError(Exception):
@@ -178,9 +187,11 @@ class LlamaChild:
         """From birth to the first token."""
         assert process.stdin is not None
         assert process.stdout is not None
-        order = asdict(self._settings) | {"model": str(self._settings.model)}
-        order["api_key"] = self.api_key
-        process.stdin.write(json.dumps(order).encode() + b"\n")
+        order = asdict(self._settings) | {
+            "batch_tokens": self._settings.batch_tokens,
+            "api_key": self.api_key,
+        }
+        process.stdin.write(json.dumps(order, default=str).encode() + b"\n")
         await process.stdin.drain()
         size = self._settings.model.stat().st_size
         logger.info("loading the model", extra={"megabytes": size // 10**6})

@@ -32,6 +32,8 @@ class CatalogueModel:
     temperature: float
     """What the model's authors recommend, as is `top_p`: small models ramble at 1."""
     top_p: float
+    rambles: bool
+    """Whether it finds no end by itself where the form of an answer leaves one open."""
 
     def find(self, directory: Path) -> Path | None:
         path = self._target(directory)
@@ -88,5 +90,6 @@ CATALOGUE = {
         wheel_size=92_871_040,
         temperature=0.2,
         top_p=0.9,
+        rambles=True,
     ),
 }

@@ -15,7 +15,7 @@ from pydantic_core import from_json
 
 from diglot.v1 import completion_pb2 as c
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
-from diglot.v1.chunk_pb2 import ChatCompletionChunk, ChunkChoice
+from diglot.v1.chunk_pb2 import ChatCompletionChunk, ChunkChoice, Delta
 from diglot.v1.message_pb2 import ROLE_ASSISTANT
 
 from ..errors import UpstreamInvalid, UpstreamUnavailable
@@ -43,7 +43,8 @@ class ChunkReader:
 
     def __init__(self, request: CreateChatCompletionRequest, model: str | None = None) -> None:
         choice = request.tool_choice.WhichOneof("choice")
-        self._names_a_tool = choice in ("function_name", "custom_name")
+        named = request.function_call.WhichOneof("choice") == "name"
+        self._names_a_tool = named or choice in ("function_name", "custom_name")
         self._model = model
         self._choices: dict[int, _Choice] = {}
         self._most_likely = request.top_logprobs
@@ -71,7 +72,7 @@ class ChunkReader:
             return
         for choice in choices:
             if isinstance(choice, dict):
-                for chunk in self._read_choice(choice):
+                for chunk in self.read_choice(choice):
                     yield self._stamped(chunk, value)
 
     def end(self) -> Iterator[ChatCompletionChunk]:
@@ -102,7 +103,8 @@ class ChunkReader:
             chunk.moderation.CopyFrom(values.moderation(moderation))
         return chunk
 
-    def _read_choice(self, body: dict[str, Any]) -> Iterator[ChatCompletionChunk]:
+    def read_choice(self, body: dict[str, Any]) -> Iterator[ChatCompletionChunk]:
+        """The chunks for one choice of an event. Where a server has its own way, override it."""
         index = body.get("index") or 0
         if not isinstance(index, int) or not 0 <= index < _MOST_CHOICES:
             raise UpstreamInvalid("The upstream sent a choice with an impossible index.")
@@ -116,7 +118,7 @@ class ChunkReader:
         if said is None and not calls and reason is None:
             return
         if index not in self._choices:
-            only_calls = said is None and bool(calls)
+            only_calls = bool(calls) if said is None else _only_calls(said.choices[0].delta)
             for lower in range(len(self._choices), index + 1):
                 self._choices[lower] = _Choice()
                 yield _opening(lower, with_content=lower != index or not only_calls)
@@ -149,7 +151,7 @@ class ChunkReader:
             # tool that was named is a "stop".
             if choice.calls and not self._names_a_tool:
                 reason = c.FINISH_REASON_TOOL_CALLS
-            elif choice.called_function:
+            elif choice.called_function and not self._names_a_tool:
                 reason = c.FINISH_REASON_FUNCTION_CALL
             else:
                 reason = c.FINISH_REASON_STOP
@@ -167,6 +169,10 @@ class _Choice:
         self.calls = ToolCallMender()
         self.called_function = False
         self.finished = False
+
+
+def _only_calls(delta: Delta) -> bool:
+    return delta.HasField("function_call") and not delta.HasField("content")
 
 
 def _opening(index: int, *, with_content: bool) -> ChatCompletionChunk:

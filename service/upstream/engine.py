@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import socket
-import struct
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,12 +12,14 @@ from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from ..call import Call
-from ..errors import ChatError, NotReady, UpstreamInvalid, UpstreamUnavailable
+from ..capability import EVERYTHING
+from ..errors import ChatError, NotReady
 from ..readiness import Readiness
 from .chunk_reader import ChunkReader
-from .refusal import LONGEST_BODY, error_of
+from .exchange import broken_off, exchange
+from .name import UpstreamName
+from .refusal import error_of
 from .request_json import to_json
-from .sse import EventReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +41,15 @@ class UpstreamEngine:
     the same way, and there is one path to keep right.
 
     `model` is the upstream's name for the model. An upstream is taken to be ready: asking it
-    is the only way to know.
+    is the only way to know; and to be able to do whatever it does not refuse itself.
     """
 
-    def __init__(self, endpoint: Endpoint, model: str) -> None:
+    capabilities = EVERYTHING
+
+    def __init__(self, endpoint: Endpoint, model: str | UpstreamName) -> None:
         self.readiness = Readiness()
         self._endpoint = endpoint
-        self._model = model
+        self._model = UpstreamName(model) if isinstance(model, str) else model
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -68,7 +68,12 @@ class UpstreamEngine:
         if self._session is None:
             raise NotReady("The server is not started.")
         body = to_json(request)
-        body["model"] = self._model
+        body["model"] = self._model.of(request.model)
+        if request.store:
+            # Stored is what we answer, under our id. An upstream would keep a second copy that
+            # nobody finds or deletes; and OpenAI refuses metadata of what it does not store.
+            del body["store"]
+            body.pop("metadata", None)
         return converse(self._session, self._endpoint, body, call, ChunkReader(request))
 
 
@@ -86,67 +91,25 @@ def open_session(connect_timeout: float, *, reuse: bool = True) -> aiohttp.Clien
         ),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout),
         cookie_jar=aiohttp.DummyCookieJar(),
+        # Tokens come in no faster, and a kilobyte cannot become a gigabyte.
+        headers={"Accept-Encoding": "identity"},
+        auto_decompress=False,
     )
 
 
-@contextmanager
-def _ended(response: aiohttp.ClientResponse) -> Iterator[None]:
-    """Sees to it that leaving a response early ends the generation behind it.
-
-    By a reset: after an orderly close the server's next write would still succeed, and it
-    would generate until the one after that.
-    """
-    try:
-        yield
-    except BaseException:
-        transport = response.connection.transport if response.connection else None
-        if transport is not None and (sock := transport.get_extra_info("socket")) is not None:
-            with suppress(OSError):  # closed already
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        raise
-    finally:
-        response.close()
-
-
-async def converse(
+def converse(
     session: aiohttp.ClientSession,
     endpoint: Endpoint,
     body: dict[str, Any],
     call: Call,
     reader: ChunkReader,
-    lost: Callable[[], ChatError] = lambda: UpstreamUnavailable(
-        "The upstream cannot be reached, or broke off.", retry_after=1
-    ),
+    lost: Callable[[], ChatError] = broken_off,
 ) -> AsyncGenerator[ChatCompletionChunk, None]:
     """Sends one request and yields what comes back. `lost` makes the error for a connection
     that cannot be had or breaks."""
     body["stream"] = True
     body["stream_options"] = body.get("stream_options", {}) | {"include_usage": True}
-    headers = {"Content-Type": "application/json", "X-Request-Id": call.request_id}
+    headers = {"X-Request-Id": call.request_id}
     if endpoint.api_key is not None:
         headers["Authorization"] = f"Bearer {endpoint.api_key}"
-    events = EventReader()
-    try:
-        response = await session.post(
-            endpoint.url,
-            data=json.dumps(body, ensure_ascii=False).encode(),
-            headers=headers,
-            allow_redirects=False,  # a redirect would carry the key elsewhere
-        )
-        with _ended(response):
-            if response.status != 200:
-                refusal = await response.content.read(LONGEST_BODY)
-                raise error_of(response.status, refusal, response.headers.get("Retry-After"))
-            if response.content_type != "text/event-stream":
-                raise UpstreamInvalid("The upstream answered with something else than a stream.")
-            while piece := await response.content.readany():
-                for data in events.feed(piece):
-                    for chunk in reader.read(data):
-                        yield chunk
-            for data in events.end():
-                for chunk in reader.read(data):
-                    yield chunk
-            for chunk in reader.end():
-                yield chunk
-    except (aiohttp.ClientError, TimeoutError, ConnectionError):
-        raise lost() from None
+    return exchange(session, endpoint.url, headers, body, reader, error_of, lost)

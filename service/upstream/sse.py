@@ -19,21 +19,29 @@ class EventReader:
     """
 
     def __init__(self) -> None:
-        self._rest = b""
+        # The beginning of a line, in pieces: put together once, when its end is there.
+        self._rest: list[bytes] = []
+        self._held = 0
         self._data: list[bytes] = []
         self._size = 0
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """Raises UpstreamInvalid for an event that is too long."""
-        lines = (self._rest + piece).split(b"\n") if self._rest else piece.split(b"\n")
-        self._rest = lines.pop()
-        if len(self._rest) + self._size > LONGEST_EVENT:
+        if b"\n" in piece:
+            whole = b"".join((*self._rest, piece)) if self._rest else piece
+            *lines, rest = whole.split(b"\n")
+            self._rest = [rest] if rest else []
+            self._held = len(rest)
+        else:
+            lines = []
+            self._rest.append(piece)
+            self._held += len(piece)
+        if self._held + self._size > LONGEST_EVENT:
             raise UpstreamInvalid("The upstream sent an event that is too long.")
         for line in lines:
             if line.startswith(b"data:"):
-                data = line[5:].strip()
-                self._size += len(data)
-                self._data.append(data)
+                self._size += len(line)  # also where it says nothing: it takes a place
+                self._data.append(line[5:].strip())
             elif self._data and not line.strip():
                 yield self._take()
 

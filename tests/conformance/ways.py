@@ -25,6 +25,7 @@ from diglot.service.keys import Caller
 from diglot.service.models import Models, ServedModel
 from diglot.service.scripted import ScriptedEngine
 from diglot.service.server import GrpcServer
+from diglot.service.store import CompletionStore
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chat_pb2_grpc import ChatServiceStub
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
@@ -34,6 +35,7 @@ from . import plain
 from .plain import Json
 
 KEY = "sk-conformance"
+OTHER_KEY = "sk-somebody-else"
 
 NAMES = ("sdk, in-process", "sdk, grpc", "grpc", "in-process")
 SDK_NAMES = NAMES[:2]
@@ -43,11 +45,12 @@ _TIMEOUT = 30.0
 _PARAMETERS = frozenset(inspect.signature(AsyncCompletions.create).parameters)
 
 
-class OneKey:
+class TwoKeys:
     def authenticate(self, authorization: str | None) -> Caller:
-        if authorization != f"Bearer {KEY}":
-            raise InvalidKey("Incorrect API key provided.")
-        return Caller("k1", "conformance")
+        for key in (KEY, OTHER_KEY):
+            if authorization == f"Bearer {key}":
+                return Caller(key, "conformance")
+        raise InvalidKey("Incorrect API key provided.")
 
 
 class RecordingEngine(ScriptedEngine):
@@ -149,18 +152,21 @@ def arguments(body: Json, key: str | None = KEY) -> dict[str, Any]:
 
 @asynccontextmanager
 async def open_ways(
-    *names: str, timeout: float = _TIMEOUT, engine: ScriptedEngine | None = None
+    *names: str,
+    timeout: float = _TIMEOUT,
+    engine: ScriptedEngine | None = None,
+    store: CompletionStore | None = None,
 ) -> AsyncIterator[list[Way]]:
     """Ways to one core, with whatever they need. `timeout` bounds each call."""
     engine = engine or RecordingEngine()
     models = Models([ServedModel(Model(id="scripted", owned_by="diglot"), engine)])
-    chat = ChatService(models)
-    near = InProcessChannel(chat, models, OneKey())
+    chat = ChatService(models, store)
+    near = InProcessChannel(chat, models, TwoKeys())
     async with AsyncExitStack() as running:
         running.push_async_callback(models.close)
         await models.start()
         if set(names) & {"sdk, grpc", "grpc"}:
-            server = GrpcServer(chat, models, OneKey())
+            server = GrpcServer(chat, models, TwoKeys())
             running.push_async_callback(server.stop, 0)
             target = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
         ways: list[Way] = []
@@ -189,8 +195,8 @@ async def open_way(name: str, **options: Any) -> AsyncIterator[Way]:
 
 
 @asynccontextmanager
-async def open_sdk(name: str) -> AsyncIterator[BySdk]:
-    async with open_way(name) as way:
+async def open_sdk(name: str, **options: Any) -> AsyncIterator[BySdk]:
+    async with open_way(name, **options) as way:
         assert isinstance(way, BySdk)
         yield way
 

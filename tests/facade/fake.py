@@ -22,6 +22,7 @@ from grpc_status import rpc_status
 from diglot.facade import FacadeOptions, HttpServer, RemoteChannel, build_app
 from diglot.facade.errors import MAPPINGS
 from diglot.v1 import (
+    chat_pb2,
     chat_pb2_grpc,
     chunk_pb2,
     completion_pb2,
@@ -113,6 +114,7 @@ class FakeService(chat_pb2_grpc.ChatServiceServicer, model_pb2_grpc.ModelService
         self.requests: list[Any] = []
         self.metadata: list[dict[str, str]] = []
         self.calls: list[str] = []
+        self.stored: dict[str, Any] = {}
         self.health = health.aio.HealthServicer()
         self.create: Callable[..., Any] = self._create
         self.stream: Callable[..., Any] = self._stream
@@ -148,11 +150,27 @@ class FakeService(chat_pb2_grpc.ChatServiceServicer, model_pb2_grpc.ModelService
         await self._enter("CreateChatCompletion", request, context)
         return await self.create(request, context)
 
-    async def _absent(self, request: Any, context: Any) -> Any:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "The façade does not call this.")
+    async def GetChatCompletion(self, request: Any, context: Any) -> Any:
+        return await self._answer("GetChatCompletion", request, context)
 
-    GetChatCompletion = ListChatCompletions = UpdateChatCompletion = _absent
-    DeleteChatCompletion = ListChatCompletionMessages = _absent
+    async def ListChatCompletions(self, request: Any, context: Any) -> Any:
+        return await self._answer("ListChatCompletions", request, context)
+
+    async def UpdateChatCompletion(self, request: Any, context: Any) -> Any:
+        return await self._answer("UpdateChatCompletion", request, context)
+
+    async def DeleteChatCompletion(self, request: Any, context: Any) -> Any:
+        return await self._answer("DeleteChatCompletion", request, context)
+
+    async def ListChatCompletionMessages(self, request: Any, context: Any) -> Any:
+        return await self._answer("ListChatCompletionMessages", request, context)
+
+    async def _answer(self, name: str, request: Any, context: Any) -> Any:
+        """What the test has put into `stored`; an error by default, as nothing is."""
+        await self._enter(name, request, context)
+        if name not in self.stored:
+            await context.abort_with_status(status("NOT_FOUND", "There is nothing.", field="id"))
+        return self.stored[name]
 
     async def StreamChatCompletion(  # type: ignore[override]  # typed as a generator
         self, request: Any, context: Any
@@ -306,6 +324,21 @@ class MemoryChannel:
 
     async def GetModel(self, request: Any, **call: Any) -> Any:
         return models.Model(id=request.id)
+
+    async def GetChatCompletion(self, request: Any, **call: Any) -> Any:
+        return completion()
+
+    async def ListChatCompletions(self, request: Any, **call: Any) -> Any:
+        return chat_pb2.ListChatCompletionsResponse()
+
+    async def UpdateChatCompletion(self, request: Any, **call: Any) -> Any:
+        return completion(metadata=request.metadata)
+
+    async def DeleteChatCompletion(self, request: Any, **call: Any) -> Any:
+        return chat_pb2.DeleteChatCompletionResponse(id=request.id)
+
+    async def ListChatCompletionMessages(self, request: Any, **call: Any) -> Any:
+        return chat_pb2.ListChatCompletionMessagesResponse()
 
     async def Check(self, request: Any, **call: Any) -> Any:
         return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)

@@ -128,14 +128,14 @@ async def test_an_unknown_url() -> None:
             }
         }
         assert headers["x-should-retry"] == "false"
-        for path in ("/", "/v1", "/v1/models/", "/v1/chat/completions/x", "/v1/embeddings"):
+        for path in ("/", "/v1", "/v1/models/", "/v1/chat/completions/x/y", "/v1/embeddings"):
             assert (await running.get(path))[0] == 404
 
 
 async def test_a_method_that_is_not_allowed() -> None:
     async with facade() as running:
-        code, headers, answer = await running.get("/v1/chat/completions")
-        assert (code, headers["Allow"]) == (405, "POST")
+        code, headers, answer = await running.get("/v1/chat/completions", "PUT")
+        assert (code, headers["Allow"]) == (405, "GET, HEAD, POST")
         assert answer["error"]["code"] == "method_not_allowed"
         code, headers, _ = await running.get("/v1/models", "DELETE")
         assert (code, headers["Allow"]) == (405, "GET, HEAD")

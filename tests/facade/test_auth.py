@@ -85,7 +85,7 @@ async def test_the_longest_key_fits_into_metadata() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "headers"),
     [
-        ("GET", "/v1/chat/completions", None, {}),
+        ("PUT", "/v1/chat/completions", None, {}),
         ("POST", "/v1/models", None, {}),
         ("POST", "/v1/chat/completions", b"{", {}),
         ("POST", "/v1/chat/completions", b"{}", {}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,10 +16,12 @@ from serving import ask
 
 from diglot.service import errors
 from diglot.service.call import Call
+from diglot.service.capability import Capability
 from diglot.service.chat import ChatService
 from diglot.service.config import EmbeddedModel
-from diglot.service.embedded.capabilities import ROWS
-from diglot.service.embedded.engine import EmbeddedEngine, LlamaChunkReader, to_llama
+from diglot.service.embedded.answer_form import AnswerForm
+from diglot.service.embedded.engine import EmbeddedEngine
+from diglot.service.embedded.llama import LlamaChunkReader, to_llama
 from diglot.service.model_store import ModelStore
 from diglot.service.models import Models, ServedModel
 from diglot.v1 import completion_pb2 as c
@@ -33,7 +36,7 @@ async def embedded(model_path: Path) -> AsyncIterator[tuple[ChatService, Embedde
     settings = EmbeddedModel(
         kind="embedded",
         name="small",
-        source=str(model_path),
+        source="smollm2-135m-instruct",
         context_tokens=512,
         parallel=2,
         threads=1,
@@ -56,6 +59,9 @@ async def test_it_answers_as_openai_would(model_path: Path) -> None:
     async with embedded(model_path) as (chat, _):
         await _same_seed_same_text(chat)
         await _every_choice_counts(chat)
+        await _more_choices_than_slots(chat)
+        await _a_bias_forbids_a_token(chat)
+        await _stop_strings_are_never_seen(chat)
         await _logprobs_as_many_as_asked(chat)
         await _too_long_a_prompt(chat)
         await _text_integrity(chat)
@@ -80,6 +86,46 @@ async def _every_choice_counts(chat: ChatService) -> None:
     assert all(choice.finish_reason == c.FINISH_REASON_LENGTH for choice in whole.choices)
     assert whole.usage.completion_tokens == 10
     assert whole.usage.total_tokens == whole.usage.prompt_tokens + 10
+
+
+async def _more_choices_than_slots(chat: ChatService) -> None:
+    """In turns, each choice another one, and the same with the same seed."""
+    request = asked(n=5, temperature=1, max_tokens=6)
+    whole = await chat.create(request, CALL)
+    texts = [choice.message.content for choice in whole.choices]
+    assert [choice.index for choice in whole.choices] == list(range(5))
+    assert len(set(texts)) > 2
+    spent = sum(6 for choice in whole.choices if choice.finish_reason == c.FINISH_REASON_LENGTH)
+    assert spent <= whole.usage.completion_tokens <= 30
+    chunks = [chunk async for chunk in chat.stream(request, CALL)]
+    firsts = [choice.index for chunk in chunks for choice in chunk.choices if choice.delta.role]
+    assert firsts == list(range(5))
+    for index, text in enumerate(texts):
+        said = [k.delta.content for chunk in chunks for k in chunk.choices if k.index == index]
+        assert "".join(said) == text
+
+
+async def _a_bias_forbids_a_token(chat: ChatService) -> None:
+    plain = await chat.create(asked(logprobs=True, temperature=0, max_tokens=2), CALL)
+    forbidden = await chat.create(
+        asked(temperature=0, max_tokens=2, logit_bias=dict.fromkeys(range(1000, 49152), -100)), CALL
+    )
+    assert plain.choices[0].message.content != forbidden.choices[0].message.content
+
+
+async def _stop_strings_are_never_seen(chat: ChatService) -> None:
+    """Also not in part, and also across the borders of tokens."""
+    whole = await chat.create(asked("Count to ten.", max_tokens=40, temperature=0), CALL)
+    text = whole.choices[0].message.content
+    stop = text[7:12]
+    assert len(stop) == 5
+    cut = await chat.create(asked("Count to ten.", max_tokens=40, temperature=0, stop=[stop]), CALL)
+    assert cut.choices[0].message.content == text[: text.index(stop)]
+    assert cut.choices[0].finish_reason == c.FINISH_REASON_STOP
+    streamed = asked("Count to ten.", max_tokens=40, temperature=0, stop=["never", stop])
+    chunks = [chunk async for chunk in chat.stream(streamed, CALL)]
+    said = "".join(choice.delta.content for chunk in chunks for choice in chunk.choices)
+    assert said == text[: text.index(stop)]
 
 
 async def _logprobs_as_many_as_asked(chat: ChatService) -> None:
@@ -147,69 +193,77 @@ async def test_a_caller_who_leaves_frees_its_slot(model_path: Path) -> None:
             assert (await chat.create(asked(), CALL)).choices
 
 
-REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"tools": [{"function": {"name": "f"}}]}, "tools"),
-    ({"functions": [{"name": "f"}]}, "functions"),
-    ({"modalities": ["text", "audio"], "audio": {"format": "wav"}}, "modalities"),
-    ({"audio": {"format": "wav"}}, "audio"),
-    ({"web_search_options": {}}, "web_search_options"),
-    ({"moderation": {"model": "m"}}, "moderation"),
-    ({"prediction": {"content": "x"}}, "prediction"),
-    ({"store": True}, "store"),
-    ({"reasoning_effort": "low"}, "reasoning_effort"),
-    ({"verbosity": "low"}, "verbosity"),
-    ({"service_tier": "flex"}, "service_tier"),
-    ({"n": 3}, "n"),
+def engine(tmp_path: Path, **settings: Any) -> EmbeddedEngine:
+    """One that is not started: what it refuses, it refuses without a model."""
+    return EmbeddedEngine(
+        EmbeddedModel(kind="embedded", name="small", **settings), ModelStore(tmp_path)
+    )
+
+
+def test_what_it_can_do_is_known_before_it_is_there(tmp_path: Path) -> None:
+    assert engine(tmp_path).capabilities == {Capability.TOOLS}
+
+
+BAD_SCHEMA = '{"type": "object", "properties": {"a": {"not": {}}}}'
+BAD_GRAMMAR = {"syntax": "regex", "definition": "(?=a)b"}
+UNENFORCEABLE: list[tuple[dict[str, Any], str, str]] = [
+    (
+        {"tools": [{"function": {"name": "f", "parameters_json": BAD_SCHEMA, "strict": True}}]},
+        "tools[0].function.parameters_json",
+        "function 'f': at '/properties/a/not'",
+    ),
+    (
+        {
+            "response_format": {
+                "json_schema": {"name": "r", "schema_json": BAD_SCHEMA, "strict": True}
+            }
+        },
+        "response_format.json_schema.schema_json",
+        "response_format 'r': at '/properties/a/not'",
+    ),
+    (
+        {"functions": [{"name": "g", "parameters_json": '{"type": "string"}'}]},
+        "functions[0].parameters_json",
+        "types that exclude each other",
+    ),
+    (
+        {"tools": [{"custom": {"name": "c", "grammar": BAD_GRAMMAR}}]},
+        "tools[0].custom.grammar.definition",
+        "a lookaround at position 0",
+    ),
 ]
 
 
-def test_every_row_is_tried() -> None:
-    assert {row[0] for row in ROWS} <= {field for _, field in REFUSED}
-
-
-@pytest.mark.parametrize(("fields", "field"), REFUSED, ids=[row[1] for row in REFUSED])
-async def test_what_it_cannot_do_it_refuses_by_name(
-    fields: dict[str, Any], field: str, tmp_path: Path
+@pytest.mark.parametrize(
+    ("fields", "field", "says"), UNENFORCEABLE, ids=[u[1] for u in UNENFORCEABLE]
+)
+async def test_what_it_cannot_enforce_it_refuses_by_its_place(
+    fields: dict[str, Any], field: str, says: str, tmp_path: Path
 ) -> None:
     """Before any work: also while it is not even there."""
-    settings = EmbeddedModel(kind="embedded", name="small", parallel=2)
-    engine = EmbeddedEngine(settings, ModelStore(tmp_path))
-    with pytest.raises(errors.InvalidRequest) as caught:
-        engine.stream(ask(model="small", **fields), CALL)
+    with pytest.raises(errors.InvalidRequest, match=re.escape(says)) as caught:
+        engine(tmp_path).stream(ask(model="small", **fields), CALL)
     assert caught.value.field == field
 
 
-@pytest.mark.parametrize(
-    "fields", [{"tools": [{"function": {"name": "f"}}], "tool_choice": {"mode": 1}}, {"n": 2}]
-)
-async def test_what_it_can_do_is_not_refused(fields: dict[str, Any], tmp_path: Path) -> None:
-    settings = EmbeddedModel(kind="embedded", name="small", parallel=2)
-    engine = EmbeddedEngine(settings, ModelStore(tmp_path))
+async def test_without_strict_it_enforces_what_it_can(tmp_path: Path) -> None:
+    """What is left is checked in the answer."""
+    tool = {"function": {"name": "f", "parameters_json": BAD_SCHEMA}}
     with pytest.raises(errors.NotReady):
-        engine.stream(ask(model="small", **fields), CALL)
-
-
-async def test_an_image_is_refused_by_its_place(tmp_path: Path) -> None:
-    engine = EmbeddedEngine(EmbeddedModel(kind="embedded", name="small"), ModelStore(tmp_path))
-    request = ask(model="small")
-    request.messages[0].ClearField("content")
-    request.messages[0].parts.add().text.text = "look"
-    request.messages[0].parts.add().image_url.url = "data:,"
-    with pytest.raises(errors.UnsupportedValue, match="images") as caught:
-        engine.stream(request, CALL)
-    assert caught.value.field == "messages[0].parts[1]"
+        engine(tmp_path).stream(ask(model="small", tools=[tool]), CALL)
 
 
 def test_how_llama_is_asked() -> None:
     """OpenAI's defaults, seeds that it understands, and none of its keys that reach further."""
     body = to_llama(
         ask(seed=-1, logprobs=True, extra_json='{"top_k": 3, "id_slot": 1, "lora": [], "x": 1}'),
+        AnswerForm(),
+        None,
         temperature=0.5,
         top_p=1,
     )
     assert body.pop("messages")
     assert body == {
-        "model": "scripted",
         "temperature": 0.5,
         "top_p": 1,
         "seed": 2**32 - 2,
@@ -221,7 +275,7 @@ def test_how_llama_is_asked() -> None:
 
 
 def test_what_the_request_says_wins() -> None:
-    body = to_llama(ask(temperature=0, top_p=0.1), temperature=0.5, top_p=1)
+    body = to_llama(ask(temperature=0, top_p=0.1), AnswerForm(), None, temperature=0.5, top_p=1)
     assert (body["temperature"], body["top_p"]) == (0, 0.1)
 
 

@@ -9,6 +9,7 @@ import pytest
 from google.protobuf import text_format
 
 from diglot.service import errors
+from diglot.service.capability import EVERYTHING
 from diglot.service.validation import check
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 
@@ -96,6 +97,37 @@ REFUSED: list[tuple[str, type[errors.ChatError], str]] = [
         errors.InvalidValue,
         "tool_choice",
     ),
+    (
+        GOOD + " functions { name: 'f' } function_call { name: 'g' }",
+        errors.InvalidValue,
+        "function_call",
+    ),
+    (
+        GOOD + " functions { name: 'f' } tools { custom { name: 'c' } }",
+        errors.InvalidValue,
+        "functions",
+    ),
+    (
+        GOOD + " tools { custom { name: 'f' } } tool_choice { function_name: 'f' }",
+        errors.InvalidValue,
+        "tool_choice",
+    ),
+    (
+        GOOD + " tools { function { name: 'f' } } tool_choice { allowed_tools {"
+        ' mode: TOOL_CHOICE_MODE_AUTO tools_json: \'{"type":"function","name":"g"}\' } }',
+        errors.InvalidValue,
+        "tool_choice.allowed_tools.tools_json[0]",
+    ),
+    (
+        GOOD + " tools { custom { name: 'c' grammar { syntax: 'ebnf' } } }",
+        errors.InvalidValue,
+        "tools[0].custom.grammar.syntax",
+    ),
+    (
+        GOOD + " tools { function { name: 'f' parameters_json: '{\"type\": \"any\"}' } }",
+        errors.InvalidSchema,
+        "tools[0].function.parameters_json",
+    ),
     (GOOD + " response_format { }", errors.MissingValue, "response_format"),
     (
         GOOD + " response_format { json_schema { name: 'x' schema_json: 'nope' } }",
@@ -116,7 +148,7 @@ REFUSED: list[tuple[str, type[errors.ChatError], str]] = [
         errors.InvalidValue,
         "metadata",
     ),
-    (GOOD + " extra_json: '[1]'", errors.InvalidSchema, "extra_json"),
+    (GOOD + " extra_json: '[1]'", errors.InvalidValue, "extra_json"),
     (GOOD + " extra_json: '{\"temperature\": 1}'", errors.InvalidValue, "extra_json"),
     (GOOD + " extra_json: '{\"stream\": true}'", errors.InvalidValue, "extra_json"),
 ]
@@ -126,7 +158,7 @@ REFUSED: list[tuple[str, type[errors.ChatError], str]] = [
 def test_what_is_refused(text: str, kind: type[errors.ChatError], field: str) -> None:
     """The error has the rule's kind, names the field by its path, and can be read."""
     with pytest.raises(errors.ChatError) as caught:
-        check(request(text))
+        check(request(text), EVERYTHING)
     assert type(caught.value) is kind
     assert caught.value.field == field
     assert caught.value.message.endswith(".")
@@ -148,11 +180,11 @@ PASSED = [
 
 @pytest.mark.parametrize("text", PASSED)
 def test_what_passes(text: str) -> None:
-    check(request(text))
+    check(request(text), EVERYTHING)
 
 
 def test_infinity_is_no_number_in_range() -> None:
     wrong: Any = request(GOOD)
     wrong.top_p = math.inf
     with pytest.raises(errors.InvalidValue):
-        check(wrong)
+        check(wrong, EVERYTHING)

@@ -24,10 +24,29 @@ async def test_a_good_configuration_is_ok_and_summed_up(tmp_path: Path) -> None:
         f"state  {tmp_path}",
         "http   0.0.0.0:80, plain",
         "grpc   127.0.0.1:50051, plain",
+        f"store  SQLite, {tmp_path}/completions.db",
         "auth   off: everybody may call",
         "model  gpt: gpt at https://host/v1, with a key",
         "model  scripted: scripted",
     ]
+
+
+async def test_the_database_is_shown_without_its_password(tmp_path: Path) -> None:
+    file = tmp_path / "diglot.toml"
+    for store, environ, shown in [
+        ("enabled = false", {}, "off"),
+        ('url = "postgresql://me@host/talks"', {}, "PostgreSQL, talks at host"),
+        (
+            'url_env = "STORE"',
+            {"STORE": "postgresql://me:s3cret@host:5/talks?password=s3cret"},
+            "PostgreSQL, talks at host:5",
+        ),
+    ]:
+        file.write_text(f"[store]\n{store}\n")
+        outcome = await diglot("config", "check", "--config", str(file), environ=environ)
+        assert outcome.code == 0
+        assert f"store  {shown}" in outcome.out.splitlines()
+        assert "s3cret" not in outcome.out + outcome.err
 
 
 async def test_without_a_file_the_defaults_are_checked() -> None:

@@ -51,6 +51,18 @@ async def test_the_state_directory_comes_from_the_configuration(tmp_path: Path) 
     assert (tmp_path / "elsewhere" / "keys.json").exists()
 
 
+async def test_the_configuration_may_name_the_file_itself(tmp_path: Path) -> None:
+    config = tmp_path / "diglot.toml"
+    config.write_text('state = "kept"\n[auth]\nkeys_file = "keys/all.json"\n')
+    key = (await diglot("key", "add", "a", "--config", str(config))).out.strip()
+    assert KeyRing(tmp_path / "keys" / "all.json").authenticate(f"Bearer {key}").name == "a"
+    assert not (tmp_path / "kept").exists()
+    assert "a" in (await diglot("key", "list", "--config", str(config))).out
+    config.write_text("[auth]\nkeys_file = 7\n")
+    refused = await diglot("key", "list", "--config", str(config))
+    assert "auth.keys_file: found 7" in refused.err
+
+
 async def test_failures_are_one_line(tmp_path: Path) -> None:
     """No traceback for what an operator can mend."""
     (tmp_path / "keys.json").write_text("garbage")

@@ -105,6 +105,20 @@ async def test_vendor_keys_arrive_unchanged() -> None:
     assert list(body["chat_template_kwargs"].items()) == [("z", 1), ("a", None)]
 
 
+async def test_half_a_surrogate_pair_arrives_as_the_escape_that_it_was() -> None:
+    """No UTF-8 can spell it, and JSON can."""
+    asked: list[bytes] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        asked.append(await request.read())
+        return await answering(ANSWER)(request)
+
+    request = ask(extra_json=r'{"grammar": "\ud800"}')
+    async with upstream(handler) as engine:
+        assert [chunk async for chunk in engine.stream(request, CALL)]
+    assert rb'"\ud800"' in asked[0]
+
+
 @pytest.mark.parametrize(
     ("handler", "kind", "words"),
     [
@@ -212,3 +226,24 @@ async def test_its_call_is_closed_when_the_caller_leaves_before_the_first_byte()
         await came.wait()
         waiting.cancel()
         await left.wait()
+
+
+async def test_what_is_stored_here_is_not_stored_there_too() -> None:
+    """And where nothing is stored, its metadata is the upstream's to judge."""
+    asked: list[dict[str, object]] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        asked.append(await request.json())
+        return await answering(ANSWER)(request)
+
+    async with upstream(handler) as engine:
+        for store in (True, False, None):
+            request = ask(store=store, metadata={"k": "v"})
+            assert [chunk async for chunk in engine.stream(request, CALL)]
+            assert request == ask(store=store, metadata={"k": "v"})
+    here, nowhere, silent = asked
+    assert "store" not in here
+    assert "metadata" not in here
+    assert (nowhere["store"], nowhere["metadata"]) == (False, {"k": "v"})
+    assert "store" not in silent
+    assert silent["metadata"] == {"k": "v"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 from random import Random
 
@@ -54,9 +55,17 @@ def test_torn_anywhere(texts: list[str], random: Random) -> None:
     assert read(*pieces) == [text.encode().strip() for text in texts]
 
 
-@pytest.mark.parametrize("line", [b"x" * 100, b"data: " + b"x" * 20 + b"\n"])
+@pytest.mark.parametrize("line", [b"x" * 100, b"data: " + b"x" * 20 + b"\n", b"data:\n" * 10])
 def test_an_endless_event_is_cut_off(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether the line never ends, or the event: memory stays bounded."""
     monkeypatch.setattr(sse, "LONGEST_EVENT", 1000)
     with pytest.raises(UpstreamInvalid, match="too long"):
         read(*[line] * 100)
+
+
+def test_a_long_event_costs_time_in_proportion() -> None:
+    """And not to its square: a line is not copied again with each of its pieces."""
+    began = time.process_time()
+    long = read(b"data: ", *[b"x" * 1024] * (15 * 1024), b"\n\n")
+    assert [len(data) for data in long] == [15 * 2**20]
+    assert time.process_time() - began < 5

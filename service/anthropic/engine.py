@@ -1,0 +1,89 @@
+"""The engine that asks Anthropic's Messages API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+import aiohttp
+
+from diglot.v1.chat_pb2 import CreateChatCompletionRequest
+from diglot.v1.chunk_pb2 import ChatCompletionChunk
+
+from ..call import Call
+from ..capability import Capability
+from ..errors import NotReady
+from ..readiness import Readiness
+from ..upstream.engine import Endpoint, open_session
+from ..upstream.exchange import exchange
+from ..upstream.name import UpstreamName
+from .event_reader import MessageReader
+from .refusal import error_of
+from .request_json import to_json
+from .thinking import Options
+from .unsupported import check
+
+# The last version that takes temperature, top_p and top_k. Its successor, 2026-10-21, answers
+# 400 to each, and brings nothing that a chat completion could use.
+VERSION = "2023-06-01"
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesEndpoint(Endpoint):
+    """Where the API is. `base_url` ends before `/v1/messages`."""
+
+    @property
+    def url(self) -> str:
+        return self.base_url.rstrip("/") + "/v1/messages"
+
+
+class AnthropicEngine:
+    """Streams from the Messages API, also for unary calls.
+
+    `model` is the upstream's name for the model. As any upstream it is taken to be ready.
+    What its API has no word for is refused here (unsupported.py); what only some models take
+    (sampling beside thinking, structured answers, the last word to the assistant …) they
+    refuse themselves, and their words are passed on.
+    """
+
+    capabilities = frozenset(
+        {
+            Capability.TOOLS,
+            Capability.IMAGES,
+            Capability.FILES,
+            Capability.REASONING,
+            Capability.SERVICE_TIERS,
+        }
+    )
+
+    def __init__(
+        self, endpoint: MessagesEndpoint, model: str | UpstreamName, options: Options | None = None
+    ) -> None:
+        self.readiness = Readiness()
+        self._endpoint = endpoint
+        self._model = UpstreamName(model) if isinstance(model, str) else model
+        self._options = options or Options()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        self._session = open_session(self._endpoint.connect_timeout)
+        self.readiness.up()
+
+    async def close(self) -> None:
+        self.readiness.down("closed")
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def stream(
+        self, request: CreateChatCompletionRequest, call: Call
+    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+        if self._session is None:
+            raise NotReady("The server is not started.")
+        check(request)
+        body = to_json(request, self._model.of(request.model), self._options)
+        headers = {"anthropic-version": VERSION, "X-Request-Id": call.request_id}
+        if self._endpoint.api_key is not None:
+            headers["x-api-key"] = self._endpoint.api_key
+        reader = MessageReader(request)
+        return exchange(self._session, self._endpoint.url, headers, body, reader, error_of)

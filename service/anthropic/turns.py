@@ -1,0 +1,82 @@
+"""Messages, from the contract to the two that take turns in the Messages API.
+
+Instructions, wherever they stand, are gathered in `system`. What one side says in a row is one
+turn, and the results of calls are said by the user. Empty texts, which the API refuses, are
+left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic_core import from_json
+
+from diglot.v1 import message_pb2 as m
+
+from ..errors import InvalidValue, UnsupportedValue
+from .blocks import blocks_of, text_block
+
+Json = dict[str, Any]
+
+_INSTRUCTIONS = (m.ROLE_SYSTEM, m.ROLE_DEVELOPER)
+
+
+def turns_of(messages: Iterable[m.Message]) -> tuple[list[Json], list[Json]]:
+    """`system` and `messages`. Raises an InvalidRequest for what cannot be said there."""
+    system: list[Json] = []
+    turns: list[Json] = []
+    for index, message in enumerate(messages):
+        path = f"messages[{index}]"
+        if message.role in _INSTRUCTIONS:
+            system += blocks_of(message, path)
+            continue
+        role = "assistant" if message.role == m.ROLE_ASSISTANT else "user"
+        blocks = _said(message, path)
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += blocks
+        elif blocks:
+            turns.append({"role": role, "content": blocks})
+    if not turns:
+        raise UnsupportedValue(
+            "This model needs a message that is not empty, and not of a system or developer.",
+            field="messages",
+        )
+    return system, turns
+
+
+def _said(message: m.Message, path: str) -> list[Json]:
+    if message.role == m.ROLE_TOOL:
+        result: Json = {"type": "tool_result", "tool_use_id": message.tool_call_id}
+        if content := blocks_of(message, path):
+            result["content"] = content
+        return [result]
+    blocks = blocks_of(message, path)
+    if message.refusal:
+        blocks.append(text_block(message.refusal))
+    for place, call in enumerate(message.tool_calls):
+        where = f"{path}.tool_calls[{place}].function.arguments"
+        blocks.append(
+            {
+                "type": "tool_use",
+                "id": call.id,
+                "name": call.function.name,
+                "input": _arguments(call.function, where),
+            }
+        )
+    return blocks
+
+
+def _arguments(call: m.FunctionCall, field: str) -> Json:
+    """ "" is how some models say that there are none."""
+    try:
+        arguments = from_json(call.arguments or "{}", allow_inf_nan=False)
+    except ValueError:
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise InvalidValue(
+            f"Invalid '{field}': this model takes back only calls whose arguments are a JSON "
+            "object.",
+            field=field,
+        )
+    return arguments

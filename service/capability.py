@@ -1,0 +1,32 @@
+"""What models differ in: the parts of the API that some can do, and others cannot."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+
+class Capability(Enum):
+    """One such part. An engine declares which it has; the core refuses requests for the rest."""
+
+    TOOLS = auto()
+    """Function tools, and the deprecated functions."""
+    TOOL_GRAMMARS = auto()
+    """Custom tools whose input a Lark grammar describes."""
+    IMAGES = auto()
+    """Images in messages."""
+    AUDIO_INPUT = auto()
+    """Sound in messages."""
+    FILES = auto()
+    """Documents in messages."""
+    AUDIO_OUTPUT = auto()
+    """Answers that are spoken."""
+    WEB_SEARCH = auto()
+    MODERATION = auto()
+    PREDICTION = auto()
+    REASONING = auto()
+    """Thinking before answering, and being told how much."""
+    VERBOSITY = auto()
+    SERVICE_TIERS = auto()
+
+
+EVERYTHING = frozenset(Capability)

@@ -1,0 +1,41 @@
+"""What the table of a model may have, wherever the model runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from .checks import Seconds
+from .section import Name, Section
+
+
+def as_tuple(value: object) -> object:
+    """TOML has arrays, and settings do not change."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Offered(Section):
+    """What callers notice of a model, besides its name."""
+
+    aliases: Annotated[tuple[Name, ...], BeforeValidator(as_tuple)] = ()
+    """Other names that requests may call it."""
+    fallback: Name | None = None
+    """The model that answers while this one cannot; absent: none."""
+
+
+class Placed(Section):
+    """How one place where a model runs is used."""
+
+    weight: float = Field(default=1, gt=0, le=1000)
+    """How much this deployment takes, compared with the others of its model."""
+    first_token_timeout_seconds: Seconds | None = None
+    """How long an answer may take to begin. Absent: as long as the call has."""
+    between_tokens_timeout_seconds: Seconds | None = None
+    """How long an answer may pause. Absent: as long as the call has."""
+    total_timeout_seconds: Seconds | None = None
+    """How long an answer may take. Absent: as long as the call has."""
+
+
+class ModelTable(Offered, Placed):
+    """A model that runs in one place, or one of the places of a model that runs in several."""

@@ -1,0 +1,126 @@
+"""Models that other servers answer for, in each of the dialects that Diglot asks in."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from ..capability import Capability
+from .checks import GrpcTarget, ReadableFile, Seconds, fault, read_secret
+from .model_table import ModelTable, as_tuple
+from .section import GrpcClient, MostTokens, Name
+
+
+class _Elsewhere(ModelTable):
+    """A model of another server."""
+
+    refused: ClassVar[dict[str, str]] = {
+        "api_key": "secrets do not belong in this file: name an environment variable with"
+        " api_key_env, or a file with api_key_file"
+    }
+
+    name: Name
+    """What requests call it."""
+    max_completion_tokens: MostTokens = None
+    """The most tokens that an answer may have: more is refused, and who asks for no limit gets
+    this one. Absent: the server's own limit."""
+    upstream_model: str = Field(default_factory=lambda data: data.get("name", ""), min_length=1)
+    """What the server calls it. The model's name if absent."""
+    api_key_env: str | None = None
+    """The environment variable that holds the server's key."""
+    api_key_file: ReadableFile | None = None
+    """The file that holds the server's key."""
+    connect_timeout_seconds: Seconds = 5
+    """How long to wait for a connection. Answers may take as long as the call has."""
+    lacks: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
+    """What the model cannot do: requests that need it are refused, or go to another deployment.
+    Absent: it is asked, and refuses itself."""
+
+    _api_key: SecretStr | None = PrivateAttr(default=None)
+
+    @property
+    def api_key(self) -> SecretStr | None:
+        """The server's key, as it was when the configuration was read."""
+        return self._api_key
+
+    @field_validator("lacks")
+    @classmethod
+    def _known(cls, lacks: tuple[str, ...]) -> tuple[str, ...]:
+        known = [capability.name.lower() for capability in Capability]
+        for index, each in enumerate(lacks):
+            if each not in known:
+                raise fault(
+                    f'found "{each}"; it must be one of {", ".join(known)}', key=f"[{index}]"
+                )
+        return lacks
+
+    @model_validator(mode="after")
+    def _secret(self, info: ValidationInfo) -> Self:
+        self._api_key = read_secret("api_key", self.api_key_env, self.api_key_file, info)
+        return self
+
+
+class UpstreamModel(_Elsewhere):
+    """A model behind any server that speaks OpenAI's API."""
+
+    kind: Literal["upstream"]
+    base_url: str
+    """The server's API, as an OpenAI client would be given it: with /v1."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _url(cls, url: str) -> str:
+        return _checked(url, "https://host/v1")
+
+
+class AnthropicModel(_Elsewhere):
+    """A model behind Anthropic's Messages API."""
+
+    kind: Literal["anthropic"]
+    base_url: str = "https://api.anthropic.com"
+    """The server's API, as an Anthropic client would be given it: without /v1."""
+    default_max_tokens: int = Field(default=16384, ge=1, le=2**31 - 1)
+    """The limit for requests that set none: this API must be told one."""
+    thinking: Literal["adaptive", "budget"] = "adaptive"
+    """How the model is told how much to think: adaptive since Claude 4.6, budget before."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _url(cls, url: str) -> str:
+        checked = _checked(url, "https://host")
+        if checked.endswith("/v1"):
+            raise fault(f'found "{url}"; leave out /v1, which is added')
+        return checked
+
+
+class DiglotModel(_Elsewhere, GrpcClient):
+    """A model of another Diglot, asked over gRPC."""
+
+    kind: Literal["diglot"]
+    target: GrpcTarget
+    """The other Diglot as a gRPC target: host:port, dns:///name:port, unix:/path."""
+
+
+def _checked(url: str, example: str) -> str:
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise fault(f'found "{url}", which is no http(s) URL; write it like "{example}"')
+    if parts.username is not None or parts.password is not None:
+        raise fault("holds a password: use api_key_env or api_key_file")
+    if parts.query or parts.fragment:
+        raise fault(f'found "{url}"; the part from "{"?" if parts.query else "#"}" on must go')
+    return url.rstrip("/")

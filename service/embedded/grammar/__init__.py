@@ -1,0 +1,1 @@
+"""From JSON Schema to the grammars that llama.cpp decodes by."""

@@ -1,0 +1,134 @@
+"""llama.cpp's server as an upstream: how it must be asked, and what is its own in the answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from typing import Any
+
+from diglot.v1 import completion_pb2 as c
+from diglot.v1.chat_pb2 import CreateChatCompletionRequest
+from diglot.v1.chunk_pb2 import ChatCompletionChunk
+
+from ..upstream.chunk_reader import ChunkReader
+from ..upstream.request_json import Json, to_json
+from .answer_form import AnswerForm
+from .call_reader import CallReader
+from .tool_prompt import prompted
+
+# It cuts seeds to 32 bits, and takes the highest of those for "any".
+_SEEDS = 2**32 - 1
+
+# What of OpenAI's request it does by itself, and rightly.
+PASSED = {
+    *("temperature", "top_p", "frequency_penalty", "presence_penalty", "logit_bias", "seed"),
+    *("stop", "max_completion_tokens", "max_tokens", "n", "logprobs", "top_logprobs"),
+}
+# Keys of llama.cpp's own that change sampling and nothing else. Others, some of which reach
+# into the server's slots and files, go no further.
+VENDOR_KEYS = {
+    *("top_k", "min_p", "top_n_sigma", "typical_p", "repeat_penalty", "repeat_last_n"),
+    *("dry_multiplier", "dry_base", "dry_allowed_length", "dry_penalty_last_n"),
+    *("xtc_probability", "xtc_threshold", "dynatemp_range", "dynatemp_exponent"),
+    *("mirostat", "mirostat_tau", "mirostat_eta", "ignore_eos"),
+}
+
+
+def to_llama(
+    request: CreateChatCompletionRequest,
+    form: AnswerForm,
+    grammar: str | None,
+    *,
+    temperature: float,
+    top_p: float,
+) -> Json:
+    """The request as llama.cpp must be asked so that it does what OpenAI's API says.
+
+    `temperature` and `top_p` are for a request that has none: llama.cpp has its own mind there.
+    """
+    asked = to_json(request)
+    body: dict[str, Any] = {
+        key: value for key, value in asked.items() if key in PASSED or key in VENDOR_KEYS
+    }
+    body.setdefault("temperature", temperature)
+    body.setdefault("top_p", top_p)
+    if "seed" in body:
+        body["seed"] %= _SEEDS
+    if request.logprobs:
+        # Absent or 0 it takes for 20; the reader cuts what was not asked for.
+        body["top_logprobs"] = max(1, request.top_logprobs)
+    # It notices that a client has left only when it writes, so let it write while it reads
+    # the prompt.
+    body["return_progress"] = True
+    body["messages"] = prompted(asked, form)
+    if grammar is not None:
+        body["grammar"] = grammar
+    return body
+
+
+class LlamaChunkReader(ChunkReader):
+    """What is llama.cpp's own in a stream: with n > 1 a usage for each choice, of that choice
+    alone; and calls as text, which the form of the answer tells how to read."""
+
+    def __init__(
+        self, request: CreateChatCompletionRequest, model: str, form: AnswerForm | None = None
+    ) -> None:
+        super().__init__(request, model)
+        self._calls = form is not None and bool(form.calls)
+        self._forced = form is not None and form.forced
+        self._deprecated = bool(request.functions)
+        self._readers: dict[int, CallReader] = {}
+
+    def count(self, usage: c.Usage) -> None:
+        self.usage = usage if self.usage is None else summed(self.usage, usage)
+
+    def read_choice(self, body: Json) -> Iterator[ChatCompletionChunk]:
+        index = body.get("index")
+        if not self._calls or not isinstance(index, int):
+            yield from super().read_choice(body)
+            return
+        reader = self._readers.get(index)
+        if reader is None:
+            reader = self._readers[index] = CallReader(
+                forced=self._forced, deprecated=self._deprecated
+            )
+        entries = (body.get("logprobs") or {}).get("content") or []
+        pieces = [*reader.read(body["delta"].get("content") or "", entries)]
+        if body.get("finish_reason"):
+            pieces += reader.end()
+        for delta, own in pieces:
+            logprobs = {"content": own} if own else None
+            yield from super().read_choice({"index": index, "delta": delta, "logprobs": logprobs})
+        yield from super().read_choice({**body, "delta": {}, "logprobs": None})
+
+
+def summed(one: c.Usage, other: c.Usage) -> c.Usage:
+    """The usage of several answers to one prompt."""
+    total = c.Usage()
+    total.CopyFrom(one)
+    total.completion_tokens += other.completion_tokens
+    total.total_tokens = total.prompt_tokens + total.completion_tokens
+    return total
+
+
+async def in_turns(
+    body: Json,
+    parallel: int,
+    asked: Callable[[Json], AsyncGenerator[ChatCompletionChunk, None]],
+) -> AsyncGenerator[ChatCompletionChunk, None]:
+    """The answers that a request asks for, at most `parallel` at a time."""
+    count = body.get("n", 1)
+    usage = None
+    for first in range(0, count, parallel):
+        turn = body if count <= parallel else {**body, "n": min(parallel, count - first)}
+        if first and "seed" in body:  # or each turn would say the same
+            turn["seed"] = (body["seed"] + first) % _SEEDS
+        async with aclosing(asked(turn)) as chunks:
+            async for chunk in chunks:
+                for choice in chunk.choices:
+                    choice.index += first
+                if chunk.HasField("usage"):
+                    usage = chunk.usage if usage is None else summed(usage, chunk.usage)
+                else:
+                    yield chunk
+    yield ChatCompletionChunk(usage=usage)

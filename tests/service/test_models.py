@@ -1,0 +1,84 @@
+"""Models under their names, and one offer after another."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from engines import FakeEngine
+
+from diglot.service.errors import ModelNotFound
+from diglot.service.models import Models, ServedModel
+from diglot.v1.model_pb2 import Model
+
+
+def served(name: str, *aliases: str, engine: FakeEngine | None = None) -> ServedModel:
+    model = Model(id=name, created=1, owned_by="x")
+    return ServedModel(model, engine or FakeEngine(), aliases=aliases)
+
+
+def test_a_model_answers_to_all_its_names() -> None:
+    models = Models([served("gpt", "gpt-4o", "default"), served("other")])
+    assert models.resolve("gpt-4o").engine is models.resolve("gpt").engine
+    assert models.resolve("gpt-4o").model.id == "gpt-4o"
+    assert [model.id for model in models.all()] == ["gpt", "gpt-4o", "default", "other"]
+    assert {model.owned_by for model in models.all()} == {"x"}
+    assert len(models.engines) == 2
+    with pytest.raises(ModelNotFound):
+        models.resolve("gpt-4")
+
+
+def test_a_pattern_answers_to_whatever_begins_so() -> None:
+    """After the names, and the longer ones first; it is not listed itself."""
+    names = ["openai/*", "openai/o*", "openai/gpt-5", "*"]
+    models = Models(served(name) for name in names)
+    engines = dict(zip(names, models.engines, strict=True))
+    for asked, pattern in [
+        ("openai/gpt-5", "openai/gpt-5"),
+        ("openai/gpt-5-mini", "openai/*"),
+        ("openai/o3", "openai/o*"),
+        ("openai/", "openai/*"),
+        ("elsewhere", "*"),
+    ]:
+        found = models.resolve(asked)
+        assert found.engine is engines[pattern]
+        assert found.model.id == asked
+    assert [model.id for model in models.all()] == ["openai/gpt-5"]
+
+
+def test_a_new_offer_holds_from_the_next_call_on() -> None:
+    models = Models([served("old")])
+    call = models.enter()
+    models.replace([served("new")])
+    assert call.find("old") is not None
+    assert models.find("old") is None
+    assert models.find("new") is not None
+    call.leave()
+
+
+async def test_an_offer_is_idle_when_its_calls_and_those_before_have_ended() -> None:
+    """For what two configurations share, and the third drops."""
+    models = Models([served("first")])
+    one = models.enter()
+    models.replace([served("second")])
+    two = models.enter()
+    earlier = models.replace([served("third")])
+    idle = asyncio.ensure_future(earlier.idle())
+    two.leave()
+    await asyncio.sleep(0)
+    assert not idle.done()
+    one.leave()
+    await idle
+    await models.replace([]).idle()
+
+
+def test_listeners_hear_of_the_models_on_offer_only() -> None:
+    old, new = FakeEngine(ready=False), FakeEngine(ready=False)
+    models = Models([served("m", engine=old)])
+    heard: list[bool] = []
+    models.subscribe(lambda: heard.append(models.ready))
+    old.readiness.up()
+    models.replace([served("m", engine=new)])
+    old.readiness.down("gone")
+    new.readiness.up()
+    assert heard == [True, False, True]
