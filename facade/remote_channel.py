@@ -39,14 +39,16 @@ _SERVICE_CONFIG = {
         {
             "name": [{"service": "diglot.v1.ChatService"}, {"service": "diglot.v1.ModelService"}],
             # UNAVAILABLE is what a full or stopping replica says before it has begun to
-            # answer; the next replica may have room. After the first chunk nothing is
+            # answer, and what is left of one that died; the next replica may have room.
+            # CANCELLED is what gRPC makes of calls that reach a server while it stops (who
+            # cancels a call himself does not hear of it). After the first chunk nothing is
             # repeated.
             "retryPolicy": {
                 "maxAttempts": 4,
                 "initialBackoff": "0.1s",
                 "maxBackoff": "2s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],

@@ -150,3 +150,9 @@ async def test_keys_are_changed_without_a_restart(tmp_path: Path) -> None:
             await server.post("m")
         keys = [exchange.headers["authorization"] for exchange in good.exchanges]
         assert keys == ["bearer first-key", "bearer second-key"]
+
+
+async def test_without_a_file_a_hangup_ends_the_server(tmp_path: Path) -> None:
+    """As it ends whatever a closed terminal has started."""
+    async with serving("--model", "scripted", "--state", str(tmp_path)) as server:
+        assert await server.stop(signal.SIGHUP) == -signal.SIGHUP

@@ -36,12 +36,12 @@ GRACE = 10.0
 """Seconds that calls in flight have to finish once the server is told to stop."""
 
 
-def run_serve(settings: Settings, reread: Reread) -> int:
+def run_serve(settings: Settings, reread: Reread | None) -> int:
     """Both faces, in one process."""
     return _run(_serve(settings, reread, with_http=True))
 
 
-def run_service(settings: Settings, reread: Reread) -> int:
+def run_service(settings: Settings, reread: Reread | None) -> int:
     """The gRPC face alone."""
     return _run(_serve(settings, reread, with_http=False))
 
@@ -56,12 +56,13 @@ def _run(main: Coroutine[None, None, None]) -> int:
     return 0
 
 
-async def _serve(settings: Settings, reread: Reread, *, with_http: bool) -> None:
+async def _serve(settings: Settings, reread: Reread | None, *, with_http: bool) -> None:
     began = time.perf_counter()
     service = Service(settings)
     first_key = announcement.first_key(service.keys)
     async with AsyncExitStack() as running, _until_stopped() as stopped:
-        hangup = running.enter_context(hangups())
+        # Without a file there is nothing to read again, and a hangup is the terminal's.
+        hangup = running.enter_context(hangups()) if reread else None
         running.push_async_callback(service.close)
         faces = Faces()
         running.push_async_callback(faces.stop)
@@ -75,7 +76,10 @@ async def _serve(settings: Settings, reread: Reread, *, with_http: bool) -> None
         announcement.listening(settings, http_address, grpc_address, first_key)
         if await stopped(_ready(service)):
             announcement.ready(settings, http_address, first_key, time.perf_counter() - began)
-            await stopped(reloading(service, settings, reread, hangup))
+            if reread and hangup:
+                await stopped(reloading(service, settings, reread, hangup))
+            else:
+                await stopped(asyncio.get_running_loop().create_future())
         logger.info("stopping")
 
 

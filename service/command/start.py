@@ -79,9 +79,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
     given = vars(arguments)
     flags = Flags(**{key: given[key] for key in Flags.__slots__ if key in given})
-    reread = partial(load, arguments.config, flags, without=_UNUSED[arguments.command])
+    read = partial(load, arguments.config, flags, without=_UNUSED[arguments.command])
     try:
-        settings = reread()
+        settings = read()
     except ConfigError as error:
         raise Failure(f"the configuration cannot be used\n{error}") from error
     configure(settings.log.format, settings.log.level)
@@ -90,6 +90,7 @@ def _run(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     from .serve import run_facade, run_serve, run_service
 
+    reread = read if arguments.config else None
     try:
         match arguments.command:
             case "serve":

@@ -27,11 +27,10 @@ _TAG = CALL_BEGINS.strip()
 class CallReader:
     """One choice's text, taken apart into deltas as an upstream would send them.
 
-    `forced`: there is nothing but calls. `deprecated` writes calls as `function_call`.
+    `deprecated` writes calls as `function_call`.
     """
 
-    def __init__(self, *, forced: bool = False, deprecated: bool = False) -> None:
-        self._forced = forced
+    def __init__(self, *, deprecated: bool = False) -> None:
         self._deprecated = deprecated
         self._held: deque[tuple[str, list[Json]]] = deque()
         self._calls = 0
@@ -53,8 +52,12 @@ class CallReader:
         self._held.clear()
         yield from self._read_calls(whole[begins:])
 
-    def end(self) -> Iterator[tuple[Json, list[Json]]]:
-        """What was held back, when nothing more comes."""
+    def end(self, *, cut: bool = False) -> Iterator[tuple[Json, list[Json]]]:
+        """What was held back, when nothing more comes: all of it, unless it was cut in what
+        could be the beginning of a call."""
+        held = "".join(piece for piece, _ in self._held)
+        if cut and _undecided(held):
+            self._held.clear()
         yield from self._said(sum(len(piece) for piece, _ in self._held))
         # Tokens that never came to a whole character.
         if left := [entry for _, entries in self._held for entry in entries]:

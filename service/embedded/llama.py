@@ -75,7 +75,6 @@ class LlamaChunkReader(ChunkReader):
     ) -> None:
         super().__init__(request, model)
         self._calls = form is not None and bool(form.calls)
-        self._forced = form is not None and form.forced
         self._deprecated = bool(request.functions)
         self._readers: dict[int, CallReader] = {}
 
@@ -89,13 +88,11 @@ class LlamaChunkReader(ChunkReader):
             return
         reader = self._readers.get(index)
         if reader is None:
-            reader = self._readers[index] = CallReader(
-                forced=self._forced, deprecated=self._deprecated
-            )
+            reader = self._readers[index] = CallReader(deprecated=self._deprecated)
         entries = (body.get("logprobs") or {}).get("content") or []
         pieces = [*reader.read(body["delta"].get("content") or "", entries)]
         if body.get("finish_reason"):
-            pieces += reader.end()
+            pieces += reader.end(cut=body["finish_reason"] == "length")
         for delta, own in pieces:
             logprobs = {"content": own} if own else None
             yield from super().read_choice({"index": index, "delta": delta, "logprobs": logprobs})

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ..errors import UpstreamUnavailable
+from ..errors import ChatError, DeadlineExceeded, UpstreamUnavailable
 
 T = TypeVar("T")
 
@@ -43,12 +43,13 @@ class Watch:
         self._limit = timeouts.first_token
         self._what = "began no answer within {:g} s"
         self._task: asyncio.Task[object] | None = None
-        self._error: UpstreamUnavailable | None = None
+        self._error: ChatError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._set()
 
     async def next(self, items: AsyncIterator[T]) -> T:
-        """The iterator's next item. Raises UpstreamUnavailable if it takes too long."""
+        """The iterator's next item. Raises UpstreamUnavailable if it takes too long, and
+        DeadlineExceeded if the total passed while the consumer had an item."""
         if error := self._late():
             raise error
         task = asyncio.current_task()
@@ -78,7 +79,7 @@ class Watch:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _late(self) -> UpstreamUnavailable | None:
+    def _late(self) -> ChatError | None:
         return self._error
 
     def _set(self) -> None:
@@ -95,7 +96,10 @@ class Watch:
         now = self._loop.time()
         total, limit = self._timeouts.total, self._limit
         if total is not None and now >= self._began + total:
-            self._fail(f"The upstream did not finish its answer within {total:g} s.")
+            if self._task is None:
+                self._error = DeadlineExceeded()  # the reader's doing as well
+            else:
+                self._fail(f"The upstream did not finish its answer within {total:g} s.")
         elif self._task and limit is not None and now >= self._since + limit:
             self._fail(f"The upstream {self._what.format(limit)}.")
         else:

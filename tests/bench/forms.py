@@ -28,7 +28,9 @@ from .table import Table
 
 SCHEMAS = 100
 """Distinct ones; each is asked for with several questions."""
-CLIENTS = 4
+CLIENTS = 2
+AT_A_TIME = 4
+"""Answers to one request, each another one."""
 MOST_TOKENS = 2000
 
 _QUESTIONS = (
@@ -37,11 +39,13 @@ _QUESTIONS = (
     *("Report a broken lamp.", "Say something nice.", "Schedule a meeting on Monday."),
 )
 
-Answer = tuple[str, str | None, int]
-"""The text that has to be valid, the finish reason, and the tokens it took."""
+Answer = tuple[str, str | None]
+"""The text that has to be valid; or None and why there is none, a finish reason."""
 
 
-async def _called(client: AsyncOpenAI, number: int, form: Schema, question: str) -> Answer:
+async def _called(
+    client: AsyncOpenAI, number: int, form: Schema, question: str
+) -> tuple[list[Answer], int]:
     function = {"name": "act", "description": "Acts.", "parameters": form}
     named = {"type": "function", "function": {"name": "act"}}
     asked: dict[str, Any] = {
@@ -49,29 +53,39 @@ async def _called(client: AsyncOpenAI, number: int, form: Schema, question: str)
         "tool_choice": named if number % 4 < 2 else "required",
         "parallel_tool_calls": False,
     }
-    message, reason, tokens = await _ask(client, number, question, asked)
-    calls = message.tool_calls or []
     expected = "stop" if number % 4 < 2 else "tool_calls"
-    if reason == expected and len(calls) == 1 and calls[0].function.name == "act":
-        return calls[0].function.arguments, None, tokens
-    return "", reason, tokens
+    choices, tokens = await _ask(client, number, question, asked)
+    answers: list[Answer] = []
+    for choice in choices:
+        calls = choice.message.tool_calls or []
+        good = choice.finish_reason == expected and [c.function.name for c in calls] == ["act"]
+        text = calls[0].function.arguments if good else ""
+        answers.append((text, None if good else choice.finish_reason))
+    return answers, tokens
 
 
-async def _answered(client: AsyncOpenAI, number: int, form: Schema, question: str) -> Answer:
+async def _answered(
+    client: AsyncOpenAI, number: int, form: Schema, question: str
+) -> tuple[list[Answer], int]:
     wanted = {"name": "form", "schema": form, "strict": number % 4 < 2}
     asked = {"response_format": {"type": "json_schema", "json_schema": wanted}}
-    message, reason, tokens = await _ask(client, number, question, asked)
-    return message.content or "", None if reason == "stop" else reason, tokens
+    choices, tokens = await _ask(client, number, question, asked)
+    return [
+        (choice.message.content or "", None if choice.finish_reason == "stop" else "cut")
+        for choice in choices
+    ], tokens
 
 
 async def _ask(
     client: AsyncOpenAI, number: int, question: str, asked: dict[str, Any]
-) -> tuple[Any, str | None, int]:
+) -> tuple[list[Any], int]:
     body: dict[str, Any] = {
         "model": MODEL,
         "messages": [{"role": "user", "content": question}],
         "max_completion_tokens": MOST_TOKENS,
-        "seed": number,
+        "seed": 1000 * number,
+        "n": AT_A_TIME,
+        "temperature": 0.7,
         **asked,
     }
     if number % 2:
@@ -80,32 +94,33 @@ async def _ask(
         body["stream_options"] = {"include_usage": True}
         async with client.chat.completions.stream(**body) as events:
             whole = await events.get_final_completion()
-    choice = whole.choices[0]
-    return choice.message, choice.finish_reason, whole.usage.completion_tokens
+    return whole.choices, whole.usage.completion_tokens
 
 
-Kind = Callable[[AsyncOpenAI, int, Schema, str], Awaitable[Answer]]
+Kind = Callable[[AsyncOpenAI, int, Schema, str], Awaitable[tuple[list[Answer], int]]]
 
 
 async def _count(client: AsyncOpenAI, kind: Kind, count: int) -> tuple[Counter[str], int]:
     found: Counter[str] = Counter()
     tokens = 0
-    groups = iter(range(min(count, SCHEMAS)))
+    requests = count // AT_A_TIME
+    groups = iter(range(min(requests, SCHEMAS)))
 
     async def work() -> None:
         nonlocal tokens
         for group in groups:
             # All questions to one schema come together: the model has its prompt at hand.
-            for number in range(group, count, SCHEMAS):
+            for number in range(group, requests, SCHEMAS):
                 question = _QUESTIONS[number // SCHEMAS % len(_QUESTIONS)]
                 form = schema(group)
                 try:
-                    text, reason, spent = await kind(client, number, form, question)
+                    answers, spent = await kind(client, number, form, question)
                 except Exception as error:
-                    found[_told(number, f"{type(error).__name__}: {error}")] += 1
+                    found[_told(number, f"{type(error).__name__}: {error}")] += AT_A_TIME
                     continue
                 tokens += spent
-                found[reason or _verdict(number, form, text)] += 1
+                for text, reason in answers:
+                    found[reason or _verdict(number, form, text)] += 1
             print(f"{found.total()} of {count}", file=sys.stderr)
 
     await asyncio.gather(*(work() for _ in range(CLIENTS)))
@@ -145,7 +160,9 @@ async def _main(count: int, names: list[str]) -> bool:
                 cells = (f"{count}", f"{valid}", others, f"{tokens / count:.0f}", f"{seconds:.0f}")
                 rows.append((name, *cells))
     columns = ("", "asked", "valid", "not valid", "tokens each", "seconds")
-    note = f"{SCHEMAS} schemas, {MODEL}, {CLIENTS} clients, every second answer streamed."
+    note = (
+        f"{SCHEMAS} schemas, {MODEL}, {AT_A_TIME} answers to a request, every second one streamed."
+    )
     print("\n".join(f"- {name}: {text}" for name, text in description().items()))
     print(f"\n{Table('Answers by schema', note, columns, tuple(rows)).markdown()}")
     return perfect

@@ -1,11 +1,12 @@
-"""What a request was promised, its answer keeps, or it does not end well."""
+"""Promises, and answers that break them: caught before an answer ends well."""
 
-# ruff: noqa: E501  # a table reads better in one line a row
+# ruff: noqa: E501  # tables read better in one line a row
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -16,115 +17,173 @@ from diglot.service.call import Call
 from diglot.service.errors import InvalidAnswer
 from diglot.v1 import completion_pb2 as c
 from diglot.v1 import tool_pb2 as t
-from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
-CALL = Call("req_test", "tester")
-CITY = '{"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}'
-GOOD, BAD = '{"city": "Ulm"}', '{"town": "Ulm"}'
-BY_SCHEMA: dict[str, Any] = {"response_format": {"json_schema": {"name": "x", "schema_json": CITY}}}
-ANY_JSON: dict[str, Any] = {"response_format": {"json_schema": {"name": "x"}}}
-AN_OBJECT: dict[str, Any] = {"response_format": {"json_object": {}}}
-TOOL: dict[str, Any] = {"function": {"name": "f", "parameters_json": CITY}}
-STRICT: dict[str, Any] = {"function": {"name": "f", "parameters_json": CITY, "strict": True}}
+CALL = Call(request_id="req_test", caller="tester")
+Json = dict[str, Any]
+
+CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 REQUIRED = {"mode": t.TOOL_CHOICE_MODE_REQUIRED}
-ALLOWED: dict[str, Any] = {
-    "allowed_tools": {
-        "mode": t.TOOL_CHOICE_MODE_REQUIRED,
-        "tools_json": ['{"type": "function", "function": {"name": "f"}}'],
-    }
-}
+AUTO = {"mode": t.TOOL_CHOICE_MODE_AUTO}
+ANY_OBJECT: Json = {"response_format": {"json_object": {}}}
 
 
-def says(content: str, **more: Any) -> dict[str, Any]:
-    return {"content": content, **more}
+def by_schema(**fields: Any) -> Json:
+    form = {"name": "city", "schema_json": json.dumps(CITY), **fields}
+    return {"response_format": {"json_schema": form}}
 
 
-def calls(arguments: str, name: str = "f") -> dict[str, Any]:
-    return {"tool_calls": [{"name": name, "arguments": arguments}]}
+def function(name: str, **fields: Any) -> Json:
+    return {"function": {"name": name, "parameters_json": json.dumps(CITY), **fields}}
 
 
-KEPT: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    ("by schema", BY_SCHEMA, says(GOOD)),
-    ("any JSON", ANY_JSON, says("[1]")),
-    ("an object", AN_OBJECT, says("{}")),
-    ("refused instead", BY_SCHEMA, {"refusal": "No."}),
-    ("called instead", {**BY_SCHEMA, "tools": [TOOL]}, calls(GOOD)),
-    ("cut", {**BY_SCHEMA, "max_tokens": 1}, says('{"city": "Ulm" }')),
-    ("required", {"tools": [TOOL], "tool_choice": REQUIRED}, calls(GOOD)),
-    ("named", {"tools": [TOOL], "tool_choice": {"function_name": "f"}}, calls(GOOD)),
-    ("strict", {"tools": [STRICT]}, calls(GOOD)),
-    ("not strict, not forced", {"tools": [TOOL]}, calls(BAD)),
-    ("strict, but another tool", {"tools": [STRICT, {"custom": {"name": "g"}}]}, calls("x", "g")),
-    ("nothing called", {"tools": [STRICT]}, says("Hello")),
+def tools(*given: Json, choice: Json | None = None) -> Json:
+    return {"tools": list(given), **({} if choice is None else {"tool_choice": choice})}
+
+
+def says(content: str) -> Json:
+    return {"content": content}
+
+
+def calls(*made: tuple[str, str]) -> Json:
+    return {"tool_calls": [{"name": name, "arguments": arguments} for name, arguments in made]}
+
+
+def allowed(mode: int, *names: str) -> Json:
+    given = [json.dumps({"type": "function", "function": {"name": name}}) for name in names]
+    return {"allowed_tools": {"mode": mode, "tools_json": given}}
+
+
+DEPRECATED = {"functions": [function("f")["function"]], "function_call": {"name": "f"}}
+GOOD, BAD = '{"city": "Oslo"}', '{"city": 5}'
+F, G, STRICT = function("f"), function("g"), function("f", strict=True)
+CUSTOM: Json = {"custom": {"name": "sql"}}
+
+KEPT: list[tuple[str, Json, Json]] = [
+    ("any object", ANY_OBJECT, says(' {"a": [1]}\n')),
+    ("a schema", by_schema(), says(GOOD)),
+    ("a strict schema", by_schema(strict=True), says(GOOD)),
+    ("a schema that is not there", {"response_format": {"json_schema": {"name": "x"}}}, says("5")),
+    ("a refusal in place of JSON", by_schema(strict=True), {"refusal": "I would rather not."}),
+    ("calls in place of JSON", {**by_schema(), **tools(F)}, calls(("f", "{}"))),
+    ("a required call", tools(F, G, choice=REQUIRED), calls(("g", GOOD), ("f", GOOD))),
+    ("a named call", tools(F, G, choice={"function_name": "g"}), calls(("g", GOOD))),
+    ("an allowed call", tools(F, G, choice=allowed(t.TOOL_CHOICE_MODE_REQUIRED, "g")), calls(("g", GOOD))),
+    ("no call where none must be", tools(STRICT, choice=AUTO), says("Hello")),
+    ("a call of a strict function", tools(STRICT), calls(("f", GOOD))),
+    ("a call that nobody promised anything of", tools(F, STRICT | {"function": {**STRICT["function"], "name": "s"}}), calls(("f", BAD))),
+    ("a deprecated call", DEPRECATED, calls(("f", GOOD))),
+    ("a refusal in place of a call", tools(F, choice=REQUIRED), {"refusal": "No."}),
 ]  # fmt: skip
 
-BROKEN: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
-    ("another schema", BY_SCHEMA, says(BAD), "response_format"),
-    ("no JSON", BY_SCHEMA, says("city: Ulm"), "response_format"),
-    ("JSON and more", BY_SCHEMA, says(GOOD + " Enjoy!"), "response_format"),
-    ("no object", AN_OBJECT, says("[]"), "response_format"),
-    ("no JSON at all", ANY_JSON, says("Hello"), "response_format"),
-    ("nested too deep to read", ANY_JSON, says("[" * 100_000), "response_format"),
-    ("the second answer", {**BY_SCHEMA, "n": 2}, says(BAD), "response_format"),
-    ("required, not called", {"tools": [TOOL], "tool_choice": REQUIRED}, says("Hello"), "did not"),
-    ("allowed, not called", {"tools": [TOOL], "tool_choice": ALLOWED}, says("Hello"), "did not"),
-    ("required, badly", {"tools": [TOOL], "tool_choice": REQUIRED}, calls(BAD), "'f'"),
-    ("named, badly", {"tools": [TOOL], "tool_choice": {"function_name": "f"}}, calls("{"), "'f'"),
-    ("strict, badly", {"tools": [STRICT]}, calls(BAD), "'f'"),
-    ("function, not called", {"functions": [{"name": "f"}], "function_call": {"name": "f"}}, says("x"), "did not"),
+BROKEN: list[tuple[str, Json, Json, str]] = [
+    ("no JSON", ANY_OBJECT, says("Hello"), "response_format"),
+    ("nothing", ANY_OBJECT, says(""), "response_format"),
+    ("JSON, but no object", ANY_OBJECT, says("[]"), "response_format"),
+    ("JSON with a text behind", ANY_OBJECT, says("{} there"), "response_format"),
+    ("what only Python takes for JSON", ANY_OBJECT, says('{"a": NaN}'), "response_format"),
+    ("JSON of another schema", by_schema(), says(BAD), "response_format"),
+    ("JSON of another strict schema", by_schema(strict=True), says("{}"), "response_format"),
+    ("no call", tools(F, choice=REQUIRED), says("Hello"), "did not call"),
+    ("no call of the one that was named", tools(F, choice={"function_name": "f"}), says(GOOD), "did not call"),
+    ("no call of a custom tool", tools(CUSTOM, choice={"custom_name": "sql"}), says("x"), "did not call"),
+    ("no deprecated call", DEPRECATED, says("Hello"), "did not call"),
+    ("another call than named", tools(F, G, choice={"function_name": "f"}), calls(("g", GOOD)), "called 'g'"),
+    ("another call than allowed", tools(F, G, choice=allowed(t.TOOL_CHOICE_MODE_REQUIRED, "f")), calls(("g", GOOD)), "called 'g'"),
+    ("a call of something else", tools(F, choice=REQUIRED), calls(("nothing", GOOD)), "called 'nothing'"),
+    ("a forced call with other arguments", tools(F, choice=REQUIRED), calls(("f", BAD)), "arguments"),
+    ("a second call with other arguments", tools(STRICT), calls(("f", GOOD), ("f", BAD)), "arguments"),
+    ("a call with no arguments at all", tools(STRICT), calls(("f", "")), "arguments"),
+    ("a strict call with other arguments", tools(STRICT), calls(("f", BAD)), "called 'f'"),
 ]  # fmt: skip
 
 
-def request(fields: dict[str, Any], script: dict[str, Any]) -> CreateChatCompletionRequest:
-    return ask(script=script, **fields)
+async def collect(
+    chunks: AsyncGenerator[ChatCompletionChunk, None], seen: list[ChatCompletionChunk]
+) -> None:
+    """`seen` also has what came before an error."""
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            seen.append(chunk)  # noqa: PERF401
 
 
-@pytest.mark.parametrize(("name", "fields", "script"), KEPT, ids=[row[0] for row in KEPT])
-async def test_a_promise_that_is_kept(
-    name: str, fields: dict[str, Any], script: dict[str, Any]
+@pytest.mark.parametrize(("fields", "script"), [pytest.param(*row[1:], id=row[0]) for row in KEPT])
+async def test_what_was_promised_passes(fields: Json, script: Json) -> None:
+    async with scripted_service() as chat:
+        whole = await chat.create(ask(script=script, **fields), CALL)
+        chunks = [chunk async for chunk in chat.stream(ask(script=script, **fields), CALL)]
+    [choice] = whole.choices
+    said = "".join(k.delta.content for chunk in chunks for k in chunk.choices)
+    assert said == choice.message.content == script.get("content", "")
+    assert len(choice.message.tool_calls) == len(script.get("tool_calls", ()))
+    assert chunks[-1].choices[0].finish_reason == choice.finish_reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "script", "why"), [pytest.param(*row[1:], id=row[0]) for row in BROKEN]
+)
+async def test_what_was_not_is_an_error_before_the_answer_ends(
+    fields: Json, script: Json, why: str
 ) -> None:
     async with scripted_service() as chat:
-        whole = await chat.create(request(fields, script), CALL)
-        assert whole.choices[0].finish_reason
-        async for _ in chat.stream(request(fields, script), CALL):
-            pass
-
-
-async def watch(
-    chunks: AsyncIterator[ChatCompletionChunk], seen: list[ChatCompletionChunk]
-) -> None:
-    async for chunk in chunks:
-        seen.append(chunk)  # noqa: PERF401  # a list made at once is lost when it fails
-
-
-@pytest.mark.parametrize(("name", "fields", "script", "says"), BROKEN, ids=[b[0] for b in BROKEN])
-async def test_a_promise_that_is_broken(
-    name: str, fields: dict[str, Any], script: dict[str, Any], says: str
-) -> None:
-    """Whole: an error. Streamed: an error instead of the finish reason."""
-    async with scripted_service() as chat:
-        with pytest.raises(InvalidAnswer, match=says):
-            await chat.create(request(fields, script), CALL)
+        with pytest.raises(InvalidAnswer, match=why):
+            await chat.create(ask(script=script, **fields), CALL)
         seen: list[ChatCompletionChunk] = []
-        with pytest.raises(InvalidAnswer, match=says):
-            await watch(chat.stream(request(fields, script), CALL), seen)
-        assert seen
-        assert not any(k.HasField("finish_reason") for chunk in seen for k in chunk.choices)
-        assert not chat.engine.active
+        with pytest.raises(InvalidAnswer, match=why):
+            await collect(chat.stream(ask(script=script, **fields), CALL), seen)
+    assert seen
+    assert not any(choice.finish_reason for chunk in seen for choice in chunk.choices)
 
 
-def test_who_was_promised_nothing_costs_nothing() -> None:
-    assert not AnswerCheck(ask())
-    assert not AnswerCheck(ask(tools=[TOOL]))
-    assert not AnswerCheck(ask(tools=[TOOL], tool_choice={"mode": t.TOOL_CHOICE_MODE_AUTO}))
-    assert not AnswerCheck(ask(response_format={"text": {}}))
-    assert AnswerCheck(ask(**BY_SCHEMA))
-
-
-async def test_large_numbers_are_numbers() -> None:
+@pytest.mark.parametrize("fields", [by_schema(strict=True), tools(F, choice=REQUIRED)])
+async def test_an_answer_that_was_cut_says_so_itself(fields: Json) -> None:
     async with scripted_service() as chat:
-        script = says(json.dumps({"city": "x", "n": 2**80}))
-        assert (await chat.create(request(BY_SCHEMA, script), CALL)).choices[0].finish_reason == (
-            c.FINISH_REASON_STOP
-        )
+        request = ask(script=says('{"city": "Oslo'), max_tokens=1, **fields)
+        whole = await chat.create(request, CALL)
+    assert whole.choices[0].finish_reason == c.FINISH_REASON_LENGTH
+
+
+def chunk_of(
+    index: int, content: str, reason: c.FinishReason.ValueType | None = None
+) -> ChatCompletionChunk:
+    chunk = ChatCompletionChunk()
+    choice = chunk.choices.add(index=index)
+    choice.delta.content = content
+    if reason is not None:
+        choice.finish_reason = reason
+    return chunk
+
+
+def test_an_answer_that_was_withheld_says_so_itself() -> None:
+    check = AnswerCheck(ask(**by_schema()))
+    chunk = chunk_of(0, "{", c.FINISH_REASON_CONTENT_FILTER)
+    check.look(chunk)
+
+
+def test_each_choice_is_looked_at_by_itself() -> None:
+    check = AnswerCheck(ask(**by_schema()))
+    check.look(chunk_of(0, '{"city": '))
+    check.look(chunk_of(1, '{"city": '))
+    check.look(chunk_of(0, '"Oslo"}', c.FINISH_REASON_STOP))
+    check.look(chunk_of(1, "5}"))
+    with pytest.raises(InvalidAnswer):
+        check.look(chunk_of(1, "", c.FINISH_REASON_STOP))
+
+
+@pytest.mark.parametrize(
+    ("fields", "promised"),
+    [
+        ({}, False),
+        ({"response_format": {"text": {}}}, False),
+        (tools(F, G), False),
+        (tools(F, choice=AUTO), False),
+        (tools(F, choice=allowed(t.TOOL_CHOICE_MODE_AUTO, "f")), False),
+        ({"functions": [F["function"]]}, False),
+        (tools(STRICT), True),
+        (tools(F, choice=REQUIRED), True),
+        (DEPRECATED, True),
+        (ANY_OBJECT, True),
+    ],
+)
+def test_where_nothing_is_promised_nothing_is_looked_at(fields: Json, promised: bool) -> None:
+    assert bool(AnswerCheck(ask(**fields))) == promised

@@ -1,10 +1,8 @@
-"""Calls are read out of a model's text, however it is cut into pieces."""
-
-# ruff: noqa: E501  # a table reads better in one line a row
+"""Tool calls read out of a text: however it is cut into pieces, and wherever it ends."""
 
 from __future__ import annotations
 
-import itertools
+import json
 from typing import Any
 
 import pytest
@@ -14,6 +12,10 @@ from hypothesis import strategies as st
 from diglot.service.embedded.call_reader import CallReader
 
 Json = dict[str, Any]
+Delta = tuple[Json, list[Json]]
+
+ARGUMENTS = ['{"city": "Paris"}', "{}", '{"q": "}\\"]{\\\\", "n": [{"a": []}, "</tool_call>"]}']
+INPUT = 'say "hi"\\\n\té😀 <tool_call>'
 
 
 def call(name: str, arguments: str) -> str:
@@ -21,122 +23,144 @@ def call(name: str, arguments: str) -> str:
 
 
 def custom(name: str, text: str) -> str:
-    return f'<tool_call>\n{{"name": "{name}", "input": {text}}}\n</tool_call>'
+    written = json.dumps(text, ensure_ascii=False)
+    return f'<tool_call>\n{{"name": "{name}", "input": {written}}}\n</tool_call>'
 
 
-# What the model writes; the text that comes of it, and the calls.
-READ: list[tuple[str, str, list[tuple[str, str]]]] = [
-    ("", "", []),
-    ("Hello there.", "Hello there.", []),
-    ("a < b, <tool>, <tool_cal and\n\n <b>", "a < b, <tool>, <tool_cal and\n\n <b>", []),
-    ("ends in blanks \n", "ends in blanks \n", []),
-    (call("f", "{}"), "", [("f", "{}")]),
-    ("I look.\n" + call("f", '{"a": [1, {"b": "}"}]}'), "I look.", [("f", '{"a": [1, {"b": "}"}]}')]),
-    (call("f", '{"q": "\\"}{\\\\"}') + "\n" + call("g", "{}"), "", [("f", '{"q": "\\"}{\\\\"}'), ("g", "{}")]),
-    (call("f", '{"tag": "<tool_call>\\n{"}') + "\n" + call("f", "{}"), "", [("f", '{"tag": "<tool_call>\\n{"}'), ("f", "{}")]),
-    (custom("sql", '"SELECT \\"a\\"\\n\\\\ 😀"'), "", [("sql", 'SELECT "a"\n\\ 😀')]),
-    ("x <" + call("f", "{}"), "x <", [("f", "{}")]),
-]  # fmt: skip
-
-
-def read(pieces: list[str], *, deprecated: bool = False) -> list[tuple[Json, list[Json]]]:
+def deltas(pieces: list[str], *, deprecated: bool = False) -> list[Delta]:
+    """Each piece is a token, with an entry of its own."""
     reader = CallReader(deprecated=deprecated)
-    found: list[tuple[Json, list[Json]]] = []
+    found: list[Delta] = []
     for number, piece in enumerate(pieces):
-        found += reader.read(piece, [{"token": number}])
+        found += reader.read(piece, [{"token": piece, "number": number}])
     return [*found, *reader.end()]
 
 
-def put_together(found: list[tuple[Json, list[Json]]]) -> tuple[str, list[tuple[str, str]]]:
-    """As a client does."""
-    text = "".join(delta.get("content", "") for delta, _ in found)
-    calls: list[tuple[str, str]] = []
+def content(found: list[Delta]) -> str:
+    return "".join(delta.get("content", "") for delta, _ in found)
+
+
+def calls(found: list[Delta]) -> list[tuple[str, str, str]]:
+    """Kind, name and text of each."""
+    whole: dict[int, tuple[str, str, str]] = {}
     for delta, _ in found:
         for piece in delta.get("tool_calls", ()):
-            body = piece.get("function") or piece["custom"]
-            said = body.get("arguments", body.get("input"))
-            if "name" in body:
-                assert piece["index"] == len(calls)
-                assert said == ""
-                calls.append((body["name"], ""))
-            else:
-                assert piece["index"] == len(calls) - 1
-                calls[-1] = (calls[-1][0], calls[-1][1] + said)
-    return text, calls
+            kind = "custom" if "custom" in piece else "function"
+            body = piece[kind]
+            _, name, text = whole.get(piece["index"], (kind, "", ""))
+            text += body.get("arguments", "") + body.get("input", "")
+            whole[piece["index"]] = kind, name + body.get("name", ""), text
+    return [whole[index] for index in sorted(whole)]
 
 
-@pytest.mark.parametrize(("written", "text", "calls"), READ, ids=[row[0][:20] for row in READ])
-def test_however_it_is_cut(written: str, text: str, calls: list[tuple[str, str]]) -> None:
-    @settings(max_examples=60, deadline=None)
-    @given(st.sets(st.integers(1, max(1, len(written)))))
-    def cut(places: set[int]) -> None:
-        edges = [0, *sorted(places), len(written)]
-        pieces = [written[a:b] for a, b in itertools.pairwise(edges) if a < b]
-        found = read(pieces)
-        assert put_together(found) == (text, calls)
-        # The end of the text, and no more, waits for what may follow it.
-        assert not any("<tool_call>" in delta.get("content", "") for delta, _ in found)
+# A text, what of it is content, and the calls.
+TABLE: list[tuple[str, str, list[tuple[str, str, str]]]] = [
+    ("", "", []),
+    ("Hello there.\n", "Hello there.\n", []),
+    (" \n ", " \n ", []),
+    ("a < b, <tool, <tool_call, <<tool_cal", "a < b, <tool, <tool_call, <<tool_cal", []),
+    ("</tool_call> is how it ends", "</tool_call> is how it ends", []),
+    (call("f", ARGUMENTS[0]), "", [("function", "f", ARGUMENTS[0])]),
+    (
+        "Let me see. \n\n" + call("f", ARGUMENTS[2]) + "\n" + call("g", ARGUMENTS[1]),
+        "Let me see.",
+        [("function", "f", ARGUMENTS[2]), ("function", "g", ARGUMENTS[1])],
+    ),
+    ("\n" + custom("sql", INPUT), "", [("custom", "sql", INPUT)]),
+    (
+        custom("sql", "") + "\n" + call("f", "{}") + "\n" + custom("sql", "\\"),
+        "",
+        [("custom", "sql", ""), ("function", "f", "{}"), ("custom", "sql", "\\")],
+    ),
+    ("<tool" + call("f", "{}"), "<tool", [("function", "f", "{}")]),
+]
 
-    cut()
 
-
-@pytest.mark.parametrize(
-    "row", [row for row in READ if row[2]], ids=[r[0][:20] for r in READ if r[2]]
-)
-def test_cut_off_anywhere_it_is_what_came_so_far(
-    row: tuple[str, str, list[tuple[str, str]]],
+@pytest.mark.parametrize(("text", "said", "called"), TABLE, ids=lambda value: repr(value)[:40])
+def test_a_text_comes_apart_into_content_and_calls(
+    text: str, said: str, called: list[tuple[str, str, str]]
 ) -> None:
-    written, text, calls = row
-    for length in range(len(written)):
-        said, begun = put_together(read(list(written[:length])))
-        assert written.startswith(said)
-        assert len(said) < len(text) + len("\n<tool_call>")
-        assert len(begun) <= len(calls)
-        for (name, arguments), (whole_name, whole) in zip(begun, calls, strict=False):
-            assert name == whole_name
-            assert whole.startswith(arguments)
+    for pieces in ([text], list(text)):
+        found = deltas(pieces)
+        assert content(found) == said
+        assert calls(found) == called
 
 
-def test_cut_off_in_a_tag_that_had_to_come() -> None:
-    reader = CallReader(forced=True)
-    assert [*reader.read("<tool", []), *reader.end()] == []
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(st.sampled_from(TABLE), st.data())
+def test_however_it_is_cut_into_pieces(
+    row: tuple[str, str, list[tuple[str, str, str]]], data: st.DataObject
+) -> None:
+    text, said, called = row
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=12)))
+    pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    found = deltas(pieces)
+    assert content(found) == said
+    assert calls(found) == called
+    _entries_come_once_and_in_order(found, pieces, said)
 
 
-def test_arguments_go_out_as_they_come() -> None:
-    pieces = ["<tool_call>\n", '{"name": "f", "argu', 'ments": {"a', '": 1', "}}", "\n</tool_call>"]
+def _entries_come_once_and_in_order(found: list[Delta], pieces: list[str], said: str) -> None:
+    numbers = [entry["number"] for _, entries in found for entry in entries]
+    assert numbers == sorted(set(numbers))
+    assert all("tool_calls" not in delta for delta, entries in found if entries)
+    begin = 0
+    for number, piece in enumerate(pieces):
+        if piece and begin < len(said):
+            assert number in numbers  # it begins in the content
+        elif piece and begin > len(said):
+            assert number not in numbers  # it is of a call
+        begin += len(piece)
+
+
+@pytest.mark.parametrize(("text", "said", "called"), TABLE, ids=lambda value: repr(value)[:40])
+def test_wherever_it_is_cut_off_what_came_so_far_is_right(
+    text: str, said: str, called: list[tuple[str, str, str]]
+) -> None:
+    for end in range(len(text)):
+        found = deltas(list(text[:end]))
+        assert (said + "\n<tool_call>").startswith(content(found).rstrip()[: len(said)])
+        for (kind, name, part), whole in zip(calls(found), called, strict=False):
+            assert (kind, name) == whole[:2]
+            assert whole[2].startswith(part)
+        if calls(found):
+            assert content(found) == said
+
+
+def test_text_goes_out_at_once_but_for_what_could_become_a_tag() -> None:
     reader = CallReader()
-    spoken = [[delta for delta, _ in reader.read(piece, [])] for piece in pieces]
-    assert [len(deltas) for deltas in spoken] == [0, 0, 2, 1, 1, 0]
+    said = [[delta["content"] for delta, _ in reader.read(piece, [])] for piece in
+            ["one ", "two", " \n", "<tool", "_box", "> x"]]  # fmt: skip
+    assert said == [["one"], [" two"], [], [], [" \n<tool_box"], ["> x"]]
 
 
-def test_each_tokens_probability_comes_with_its_text_once() -> None:
-    pieces = [
-        "I",
-        " look",
-        "<",
-        "b>",
-        " now",
-        "\n",
-        "<tool",
-        "_call>\n",
-        '{"name": "f", ',
-        '"arguments": {}}',
-    ]
-    found = read(pieces)
-    assert [
-        (delta["content"], [entry["token"] for entry in entries]) for delta, entries in found[:4]
-    ] == [
-        ("I", [0]),
-        (" look", [1]),
-        ("<b>", [2, 3]),
-        (" now", [4]),
-    ]
-    assert not any(entries for _, entries in found[4:])
+def test_arguments_go_out_as_they_are_written() -> None:
+    reader = CallReader()
+    text = call("f", '{"a": "bc"}')
+    parts = [delta for char in text for delta, _ in reader.read(char, [])]
+    first = {"index": 0, "type": "function", "function": {"name": "f", "arguments": ""}}
+    assert parts[0] == {"tool_calls": [first]}
+    pieces = [part["tool_calls"][0]["function"]["arguments"] for part in parts[1:]]
+    assert pieces == list('{"a": "bc"}')
 
 
 def test_the_deprecated_form() -> None:
-    found = read([call("f", '{"a": 1}')], deprecated=True)
-    assert [delta for delta, _ in found] == [
+    found = [delta for delta, _ in deltas([call("f", '{"a": 1}')], deprecated=True)]
+    assert found == [
         {"function_call": {"name": "f", "arguments": ""}},
         {"function_call": {"arguments": '{"a": 1}'}},
     ]
+
+
+def test_a_token_that_is_only_a_part_of_a_character_keeps_its_entry() -> None:
+    reader = CallReader()
+    found = [*reader.read("", [{"token": 1}]), *reader.read("é", [{"token": 2}])]
+    assert found == [({"content": "é"}, [{"token": 1}, {"token": 2}])]
+    assert [*reader.read("", [{"token": 3}]), *reader.end()] == [({}, [{"token": 3}])]
+
+
+def test_cut_off_in_a_tag_the_tag_is_no_text() -> None:
+    reader = CallReader()
+    said = [*reader.read("I look.\n<tool", []), *reader.end(cut=True)]
+    assert said == [({"content": "I look."}, [])]
+    assert [*CallReader().read("<tool", []), *CallReader().end(cut=True)] == []

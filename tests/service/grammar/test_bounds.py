@@ -53,7 +53,7 @@ EVIL: dict[str, Json] = {
     "twice the next one": chained(40, lambda form, _: two_of(form, form), TEXT),
     "twice, each its own way": chained(
         40,
-        lambda form, index: two_of({**form, "minProperties": index % 3}, {**form, "maxProperties": 9}),
+        lambda form, n: two_of({**form, "minProperties": n % 3}, {**form, "maxProperties": 9}),
         {"type": "object"},
     ),
     "all of the next one, twice": chained(40, lambda form, _: {"allOf": [form, form]}, TEXT),
@@ -123,6 +123,14 @@ EVIL: dict[str, Json] = {
 }  # fmt: skip
 
 
+# Each of its own kind: large, deep, ambiguous, repeated.
+FOR_LLAMA = [
+    *("twice the next one", "itself in two ways", "very long strings", "some lengths"),
+    *("nested repetitions", "nested stars", "nothing, very often", "huge repetition"),
+    *("distinct items", "deep groups"),
+]
+
+
 def grammar_text(schema: Json, *, exact: bool) -> str | None:
     """None if it is refused."""
     text = json.dumps(schema)
@@ -140,8 +148,8 @@ def grammar_text(schema: Json, *, exact: bool) -> str | None:
 def test_a_schema_takes_a_bounded_time_and_a_bounded_text(name: str, exact: bool) -> None:
     begun = time.process_time()
     text = grammar_text(EVIL[name], exact=exact)
-    # Half a second, and as much again for a machine with other things to do.
-    assert time.process_time() - begun < 1.5
+    # A second at most, and more on a machine that has other things to do.
+    assert time.process_time() - begun < 3
     assert text is None or len(text) <= 256 * 1024
 
 
@@ -151,18 +159,17 @@ async def test_llama_takes_what_is_made_of_them(model_path: Path) -> None:
     await child.start()
     try:
         await child.readiness.wait()
-        async with aiohttp.ClientSession(base_url=child.base_url + "/") as session:
-            for name, schema in EVIL.items():
-                text = grammar_text(schema, exact=False)
-                if text is None:
-                    continue
+        connector = aiohttp.TCPConnector(force_close=True)
+        headers = {"Authorization": f"Bearer {child.api_key}"}
+        async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+            for name in FOR_LLAMA:
                 body = {
                     "messages": [{"role": "user", "content": "hi"}],
-                    "max_tokens": 2,
-                    "grammar": text,
+                    "max_tokens": 1,
+                    "grammar": grammar_text(EVIL[name], exact=False),
                 }
-                headers = {"Authorization": f"Bearer {child.api_key}"}
-                async with session.post("chat/completions", json=body, headers=headers) as answer:
+                url = f"{child.base_url}/chat/completions"
+                async with session.post(url, json=body) as answer:
                     assert answer.status == 200, f"{name}: {await answer.text()}"
     finally:
         await child.close()

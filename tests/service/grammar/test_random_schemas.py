@@ -109,7 +109,7 @@ def documents(draw: st.DrawFn) -> Any:
 
 
 FOR_A_WHILE = settings(
-    max_examples=250,
+    max_examples=300,
     deadline=None,
     derandomize=True,
     database=None,

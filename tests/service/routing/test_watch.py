@@ -86,9 +86,19 @@ def test_a_slow_reader_is_not_the_deployments_fault() -> None:
 
 
 def test_the_total_counts_a_slow_reader_too() -> None:
-    """It bounds what a call can hold."""
-    with pytest.raises(Late, match="within 150 s"):
-        answers((WORD,) * 5, Timeouts(total=150), slow_reader=100)
+    """It bounds what a call can hold; but that is not held against the deployment."""
+
+    async def main() -> None:
+        deployment = Deployment("d", FakeEngine(*[WORD] * 5), timeouts=Timeouts(total=150))
+        chunks = deployment.stream(ask(), CALL, lambda: True)
+        for _ in range(2):
+            await anext(chunks)
+            await asyncio.sleep(100)
+        with pytest.raises(DeadlineExceeded):
+            await anext(chunks)
+        assert deployment.in_flight == 0
+
+    run_in_no_time(main())
 
 
 def test_the_callers_deadline_is_told_from_the_deployments_time() -> None:
