@@ -6,6 +6,8 @@ errors and cancellation are those of the gRPC face, but for what Ray 2.60 does o
 - A stream that fails ends with its status and message, and without google.rpc details: Ray sends
   those only with an answer. That is why a unary call that fails, which has them, returns one.
 - A deadline comes as the cancellation with which the client ends its call.
+- A cancellation that meets Ray's proxy while it hands a chunk on is lost there, and the answer is
+  generated to its end.
 - What was under way on a replica that dies ends with INTERNAL, not UNAVAILABLE.
 - Health is /ray.serve.RayServeAPIService/Healthz.
 """

@@ -95,7 +95,7 @@ async def held_upstream(port: int = 0) -> AsyncIterator[HeldUpstream]:
     upstream = HeldUpstream()
     app = web.Application(client_max_size=64 * 2**20)
     app.router.add_post("/{asker}/v1/chat/completions", upstream.answer)
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)  # 0 means for ever
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     upstream.port = runner.addresses[0][1]

@@ -242,8 +242,8 @@ async def test_an_abandoned_call_ends_its_generation(cluster: Cluster) -> None:
         grpc.aio.insecure_channel(cluster.address) as channel,
     ):
         chat = Client(cluster, channel).chat
-        cancelled = chat.StreamChatCompletion(ask(TALKING), metadata=cluster.metadata)
-        await cancelled.read()
+        cancelled = chat.StreamChatCompletion(ask(SILENT), metadata=cluster.metadata)
+        await upstream.asked(SILENT, 1)
         cancelled.cancel()
         await upstream.left(1)
         late = chat.CreateChatCompletion(ask(SILENT), metadata=cluster.metadata, timeout=1)
