@@ -14,7 +14,7 @@ import json
 import re
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from .answer_form import CALL_BEGINS
 
@@ -114,28 +114,25 @@ def _undecided(text: str) -> int:
     return len(text) - len(said)
 
 
-class _Value:
-    """A value under way: reads up to its end."""
+class _Value(Protocol):
+    """A value under way."""
 
     kind: str
     key: str
-
-    def __init__(self) -> None:
-        self.done = False
+    done: bool
 
     def read(self, text: str) -> tuple[str, str]:
-        """What the piece adds to it, and what of the piece is left."""
-        raise NotImplementedError
+        """What the piece adds to it, up to its end, and what of the piece is left."""
 
 
-class _Arguments(_Value):
+class _Arguments:
     """A JSON object, passed on as it stands."""
 
     kind = "function"
     key = "arguments"
 
     def __init__(self) -> None:
-        super().__init__()
+        self.done = False
         self._depth = 0
         self._in_string = False
         self._escaped = False
@@ -159,14 +156,14 @@ class _Arguments(_Value):
         return text, ""
 
 
-class _Text(_Value):
+class _Text:
     """A JSON string, passed on as the text that it spells."""
 
     kind = "custom"
     key = "input"
 
     def __init__(self) -> None:
-        super().__init__()
+        self.done = False
         self._begun = False
         self._escape = ""
 

@@ -14,8 +14,7 @@ HEAD = "0001"
 
 VERSION_TABLE = "stored_completion_schema"
 
-# A constant of ours.
-READ_VERSION = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608
+READ_VERSION = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608  # a constant of ours
 
 
 def is_current(database: Database) -> bool:
