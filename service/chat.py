@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import string
 import time
@@ -11,8 +10,9 @@ from contextlib import aclosing
 
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
-from diglot.v1.completion_pb2 import ChatCompletion, Usage
+from diglot.v1.completion_pb2 import ChatCompletion
 
+from .account import Account
 from .answer_check import AnswerCheck
 from .call import Call, Expiry
 from .capability import EVERYTHING
@@ -22,8 +22,6 @@ from .models import Models, Offer, ServedModel
 from .store import CompletionStore, recorded
 from .stored import StoredCompletions
 from .validation import check
-
-logger = logging.getLogger("diglot.chat")
 
 # From random bytes to letters and digits: one system call for an id, not one for each letter.
 _LETTERS = bytes((string.ascii_letters + string.digits).encode()[byte % 62] for byte in range(256))
@@ -88,7 +86,7 @@ class ChatService:
     async def _generate(
         self, request: CreateChatCompletionRequest, call: Call, *, with_usage: bool
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        account = _Account(request.model, call)
+        account = Account(request.model, call)
         expiry = None
         offer = self._models.enter()
         try:
@@ -159,35 +157,3 @@ def _cap(request: CreateChatCompletionRequest, most: int) -> None:
             f"tokens, whereas you provided {asked}.",
             field=field,
         )
-
-
-class _Account:
-    """What one call came to: a line in the log when it has ended, however it ended."""
-
-    def __init__(self, model: str, call: Call) -> None:
-        self.outcome = "cancelled"  # unless something else is said before the end
-        self.usage: Usage | None = None
-        self._model = model
-        self._call = call
-        self._start = time.perf_counter()
-        self._first: float | None = None
-
-    def began(self) -> None:
-        if self._first is None:
-            self._first = time.perf_counter()
-
-    def close(self) -> None:
-        now = time.perf_counter()
-        extra: dict[str, object] = {
-            "request_id": self._call.request_id,
-            "key": self._call.caller,
-            "model": self._model[:100],
-            "outcome": self.outcome,
-            "ms": round((now - self._start) * 1000, 1),
-        }
-        if self._first is not None:
-            extra["first_chunk_ms"] = round((self._first - self._start) * 1000, 1)
-        if self.usage is not None:
-            extra["prompt_tokens"] = self.usage.prompt_tokens
-            extra["completion_tokens"] = self.usage.completion_tokens
-        logger.info("completion", extra=extra)
