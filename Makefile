@@ -6,18 +6,18 @@ GRPC ?= 127.0.0.1:50051
 MODEL ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-ray check proto lint types contract publish bench format clean
+.PHONY: help run test test-ray check proto lint types contract publish bench bench-peers bench-plots soak fuzz format clean
 
 help: ## Lists the targets
 	@echo 'Diglot: one chat-completion service, gRPC inside, OpenAI outside.'; echo
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'
 	@echo; echo '  make run HTTP=0.0.0.0:80 GRPC=127.0.0.1:50051 MODEL=scripted   chooses addresses and model'
 
 run: .venv/runs ## Serves a real model on both faces; Ctrl-C stops it
 	@exec $(BIN)/diglot serve --http $(HTTP) --grpc $(GRPC) $(if $(MODEL),--model $(MODEL))
 
-test: proto ## Runs all tests
-	$(BIN)/pytest $(ARGS)
+test: proto ## Runs all tests; JOBS=2 in two processes
+	$(BIN)/pytest $(if $(JOBS),-n $(JOBS) --dist loadgroup --no-loadscope-reorder) $(ARGS)
 
 test-ray: .venv-ray/tests ## Tests on a local Ray cluster, in a .venv of its own (1.3 GB)
 	.venv-ray/bin/pytest -m ray tests/test_ray_serve.py $(ARGS)
@@ -41,8 +41,22 @@ publish: .venv/develops ## Takes the contract as it is now for what must not bre
 
 proto: .venv/develops .venv/stubs ## Generates the Python stubs from proto/
 
-bench: proto ## Measures speed: scripted and embedded, in process and over gRPC
-	$(BIN)/python -m tests.bench
+bench: proto ## Measures everything, and keeps it for the plots; ARGS=--quick tries it out
+	$(BIN)/python -m tests.bench --save $(ARGS)
+
+bench-peers: proto ## Measures other gateways, too; fetches them first, into /tmp/peers (900 MB)
+	$(BIN)/python -m tests.bench.peer_packages
+	$(BIN)/python -m tests.bench.peers --save $(ARGS)
+
+bench-plots: .venv/bench ## Draws what was kept, and prints the README's tables
+	$(BIN)/python -m tests.bench.plots
+	$(BIN)/python -m tests.bench.report
+
+soak: proto ## Everything at once for MINUTES (20): leaks, lost answers, wrong answers
+	$(BIN)/python -m tests.bench.soak --minutes $(or $(MINUTES),20) --save
+
+fuzz: proto ## Spoilt inputs for everything that takes any, for MINUTES (8)
+	PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(or $(MINUTES),8) $(ARGS)
 
 format: .venv/develops ## Formats the code
 	$(BIN)/ruff check --fix service facade tests proto/generate.py setup.py
@@ -69,6 +83,10 @@ clean: ## Removes what was built, .venv included
 
 .venv/stubs: .venv/develops proto/generate.py $(PROTOS)
 	@$(BIN)/python proto/generate.py
+	@touch $@
+
+.venv/bench: .venv/develops
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
 # Apart, because it is large and brings versions of its own.

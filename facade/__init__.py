@@ -9,13 +9,16 @@ from .channel import Channel, Metadata, StreamCall
 from .options import FacadeOptions
 from .remote_channel import RemoteChannel
 from .server import HttpServer
+from .watch import Look, Watch
 
 __all__ = [
     "Channel",
     "FacadeOptions",
     "HttpServer",
+    "Look",
     "Metadata",
     "RemoteChannel",
     "StreamCall",
+    "Watch",
     "build_app",
 ]

@@ -10,28 +10,35 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from diglot.v1 import error_pb2
+from diglot.v1.error_pb2 import ErrorReason
 
 from .auth import Auth
 from .channel import Channel
 from .docs_routes import add_docs
 from .errors import ApiError, Refusal, from_refusal, from_rpc_error, internal_error
-from .options import FacadeOptions
+from .options import OPTIONS, FacadeOptions
 from .request_id import REQUEST_ID, request_id
 from .routes import PUBLIC_PATHS, Routes
 from .sse import is_gone
 from .stored import StoredRoutes
+from .watch import TRACE, Watch, trace_of
 
 _log = logging.getLogger(__name__)
+_calls = logging.getLogger("diglot.http")
 
 
-def build_app(channel: Channel, options: FacadeOptions | None = None) -> web.Application:
-    """The application; who builds it keeps the channel, and closes it afterwards.
+def build_app(
+    channel: Channel, options: FacadeOptions | None = None, watch: Watch | None = None
+) -> web.Application:
+    """The application; who builds it keeps the channel, and closes it afterwards. `watch` is shown
+    every request.
 
     Serve it with HttpServer: cancelling calls whose client has gone depends on how.
     """
     options = options or FacadeOptions()
     auth = Auth(channel, options.require_key)
-    app = web.Application(middlewares=[_answer_errors(auth)])
+    app = web.Application(middlewares=[_answer_errors(auth, watch)])
+    app[OPTIONS] = options
     app.on_response_prepare.append(_name_request)
     Routes(channel, auth, options, to_api_error).add_to(app.router)
     StoredRoutes(channel, auth, options).add_to(app.router)
@@ -57,12 +64,27 @@ def to_api_error(error: BaseException) -> ApiError:
     return internal_error()
 
 
-def _answer_errors(auth: Auth) -> Middleware:
+def _answer_errors(auth: Auth, watch: Watch | None) -> Middleware:
     """The one place where exceptions become answers."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         REQUEST_ID.set(request_id(request.headers.get("x-request-id")))
+        trace = trace_of(request.headers)
+        if watch is None:
+            TRACE.set(trace)
+            return await answered(request, handler)
+        look = watch.begin(request.method, _route(request), trace)
+        TRACE.set(look.trace)
+        status = None
+        try:
+            response = await answered(request, handler)
+            status = response.status
+            return response
+        finally:
+            look.end(status, REQUEST_ID.get())
+
+    async def answered(request: web.Request, handler: Handler) -> web.StreamResponse:
         protected = request.path not in PUBLIC_PATHS
         try:
             if protected:
@@ -78,7 +100,10 @@ def _answer_errors(auth: Auth) -> Middleware:
             if is_gone(request) and isinstance(error, ConnectionError | asyncio.CancelledError):
                 raise asyncio.CancelledError from None
             # A cancellation with the client still there means that the server stops.
-            answer = _response(to_api_error(error))
+            told = to_api_error(error)
+            if protected and isinstance(error, Refusal):
+                _log_refusal(request, error, told)
+            answer = _response(told)
             if request.writer.output_size > 0:
                 # Too late for another answer. aiohttp closes the connection: the client sees
                 # that the one it has is not whole.
@@ -86,6 +111,26 @@ def _answer_errors(auth: Auth) -> Middleware:
             return answer
 
     return middleware
+
+
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return "" if resource is None else resource.canonical
+
+
+def _log_refusal(request: web.Request, refusal: Refusal, told: ApiError) -> None:
+    """The line of a request that never reached the service, which logs all others. Anybody can
+    cause it: it is short, and has nothing of what was sent but where."""
+    _calls.info(
+        "refused",
+        extra={
+            "request_id": REQUEST_ID.get(),
+            "method": request.method[:16],
+            "path": request.rel_url.raw_path[:100],
+            "outcome": ErrorReason.Name(refusal.reason).removeprefix("ERROR_REASON_").lower(),
+            "status": told.status,
+        },
+    )
 
 
 def _as_refusal(error: Refusal | web.HTTPException, request: web.Request) -> Refusal:

@@ -18,6 +18,7 @@ from diglot.v1.model_pb2 import ListModelsRequest
 from .channel import Channel
 from .errors import Refusal
 from .request_id import REQUEST_ID
+from .watch import TRACE
 
 # At most 4096 characters: together with the rest it must fit into 8 KiB of metadata.
 _BEARER = re.compile(r"bearer +([\x21-\x7e]{1,4096})", re.IGNORECASE)
@@ -49,7 +50,7 @@ class Auth:
 
     def metadata(self, request: web.Request) -> list[tuple[str, str]]:
         """What the service is told of the caller."""
-        metadata = [("x-request-id", REQUEST_ID.get())]
+        metadata = [("x-request-id", REQUEST_ID.get()), *TRACE.get()]
         key = _key(request)
         if key is not None:
             metadata.append(("authorization", f"Bearer {key}"))

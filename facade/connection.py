@@ -1,12 +1,18 @@
-"""What aiohttp says when it is not HTTP that arrives.
+"""What happens to a connection below the application.
 
-Broken request lines, headers over 8 KiB and the like never reach an application. aiohttp
-answers them in plain text, and logs each with a traceback, as if it were the server's
-fault. Here they get an error like any other, and no line in the log.
+When it is not HTTP that arrives: broken request lines, headers over 8 KiB and the like never
+reach an application. aiohttp answers them in plain text, and logs each with a traceback, as if it
+were the server's fault. Here they get an error like any other, and no line in the log.
+
+When nothing arrives, or too slowly; and when nothing is read: both are cut off.
 """
 
 from __future__ import annotations
 
+import asyncio
+import socket
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
@@ -19,8 +25,100 @@ from .errors import Refusal, from_refusal
 from .request_id import request_id
 
 
-class _Connection(RequestHandler):
-    __slots__ = ()
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a client may keep a connection waiting, in seconds."""
+
+    headers: float
+    """For the headers of its first request; those of the next ones have the keep-alive time."""
+    reading: float
+    """Before it reads on."""
+
+
+# Bytes that must be read in the time for reading. A drop now and then is not reading.
+_SIP = 16 * 2**10
+_UNIX = getattr(socket, "AF_UNIX", None)
+
+
+class Connection(RequestHandler):
+    """One client's."""
+
+    __slots__ = ("_arrival", "_asked", "_heard", "_looks", "_patience", "_stall", "_unread")
+
+    def __init__(self, manager: web.Server, patience: Patience, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._patience = patience
+        self._heard = False
+        self._arrival: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+        self._unread = 0
+        self._asked = -1
+        self._looks = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._arrival = self._loop.call_later(self._patience.headers, self._on_late)
+        sock = transport.get_extra_info("socket")
+        if hasattr(socket, "TCP_USER_TIMEOUT") and sock is not None and sock.family != _UNIX:
+            # For what is sent and not read, be it less than would make a writer wait; and for
+            # clients that vanished without a word. Only Linux has it.
+            limit = int(1000 * self._patience.reading)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit)
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        if self._arrival is not None:
+            self._arrival.cancel()
+        if self._stall is not None:
+            self._stall.cancel()
+        super().connection_lost(error)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = True
+        super().data_received(data)
+
+    def _on_late(self) -> None:
+        transport = self.transport
+        if self._request_count or transport is None:
+            return
+        # To who has said nothing an answer would be the answer to what it is about to say.
+        if self._heard:
+            transport.write(_too_late())
+        self.force_close()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stall is not None:
+            self._stall.cancel()
+
+    def _watch(self) -> None:
+        if self.transport is not None:
+            self._unread = self.transport.get_write_buffer_size()
+            self._stall = self._loop.call_later(self._patience.reading, self._on_stalled)
+
+    def _on_stalled(self) -> None:
+        transport = self.transport
+        if transport is None:
+            return
+        if self._unread - transport.get_write_buffer_size() >= _SIP:
+            self._watch()
+        else:
+            # As if it had left: what it was sent will never be read, and nothing more is made.
+            transport.abort()
+
+    def close_if_silent(self, looks: int) -> None:
+        """Closes it where it has waited for the same request at so many looks in a row."""
+        waiting = self._waiter is not None and not self._waiter.done()
+        if not waiting or self._asked != self._request_count:
+            self._asked = self._request_count
+            self._looks = 0
+            return
+        self._looks += 1
+        if self._looks >= looks:
+            self.force_close()
 
     def handle_error(
         self,
@@ -33,14 +131,20 @@ class _Connection(RequestHandler):
             return _not_http()
         return super().handle_error(request, status, exc, message)
 
+    def log_exception(self, *args: Any, exc_info: Any = None, **options: Any) -> None:
+        # The rest of a body that nobody wanted, and that is not encoded as its headers say.
+        if not isinstance(exc_info, HttpProcessingError | web.RequestPayloadError):
+            super().log_exception(*args, exc_info=exc_info, **options)
+
 
 class _Server(web.Server):
-    def __init__(self, server: web.Server, options: dict[str, Any]) -> None:
+    def __init__(self, server: web.Server, patience: Patience, options: dict[str, Any]) -> None:
         super().__init__(self._handle, request_factory=server.request_factory, **options)
         self._application = server.request_handler
+        self._patience = patience
 
     def __call__(self) -> RequestHandler:
-        return _Connection(self, loop=self._loop, **self._kwargs)
+        return Connection(self, self._patience, loop=self._loop, **self._kwargs)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
@@ -54,8 +158,31 @@ class _Server(web.Server):
 class Runner(web.AppRunner):
     """An AppRunner with our own connections."""
 
+    def __init__(self, app: web.Application, patience: Patience, **options: Any) -> None:
+        super().__init__(app, **options)
+        self._patience = patience
+
     async def _make_server(self) -> web.Server:
-        return _Server(await super()._make_server(), self._kwargs)
+        return _Server(await super()._make_server(), self._patience, self._kwargs)
+
+
+def _too_late() -> bytes:
+    refusal = Refusal(
+        error_pb2.ERROR_REASON_DEADLINE_EXCEEDED,
+        "The headers of your request took longer to arrive than the server allows.",
+    )
+    error = from_refusal(refusal)
+    headers = {
+        **error.headers,
+        "x-request-id": request_id(None),
+        "Server": "diglot",
+        "Content-Type": "application/json; charset=utf-8",
+        "Content-Length": str(len(error.body)),
+        "Connection": "close",
+    }
+    lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join((*lines, "", "")).encode() + error.body
 
 
 def _not_http() -> web.Response:

@@ -189,19 +189,22 @@ class _Details:
         self.info: error_details_pb2.ErrorInfo | None = None
         self.param: str | None = None
         self.headers: dict[str, str] = {}
-        info = error_details_pb2.ErrorInfo()
-        bad_request = error_details_pb2.BadRequest()
-        retry = error_details_pb2.RetryInfo()
         status = _rich_status(error)
         for detail in status.details if status else ():
-            if detail.Unpack(info):
-                self.info = info if info.domain == _DOMAIN else None
-            elif detail.Unpack(bad_request) and bad_request.field_violations:
-                self.param = to_param(bad_request.field_violations[0].field)
-            elif detail.Unpack(retry):
-                # Rounded up, and never 0: clients take 0 for "at once".
-                seconds = retry.retry_delay.seconds + (retry.retry_delay.nanos > 0)
-                self.headers["Retry-After"] = str(max(1, seconds))
+            # Unpack would look up the type three times over.
+            match detail.TypeName():
+                case "google.rpc.ErrorInfo":
+                    info = error_details_pb2.ErrorInfo.FromString(detail.value)
+                    self.info = info if info.domain == _DOMAIN else None
+                case "google.rpc.BadRequest":
+                    bad_request = error_details_pb2.BadRequest.FromString(detail.value)
+                    if bad_request.field_violations:
+                        self.param = to_param(bad_request.field_violations[0].field)
+                case "google.rpc.RetryInfo":
+                    delay = error_details_pb2.RetryInfo.FromString(detail.value).retry_delay
+                    # Rounded up, and never 0: clients take 0 for "at once".
+                    seconds = delay.seconds + (delay.nanos > 0)
+                    self.headers["Retry-After"] = str(max(1, seconds))
 
 
 def _rich_status(error: grpc.aio.AioRpcError) -> Status | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from diglot.v1 import error_pb2 as e
@@ -65,6 +66,15 @@ _COMPLETION_ID: Schema = {
     "required": True,
     "description": "The completion's id.",
     "schema": {"type": "string", "minLength": 1},
+}
+_TIMEOUT: Schema = {
+    "name": "X-Request-Timeout",
+    "in": "header",
+    "description": "How many seconds the caller waits: the call ends then, with a 504, and in a "
+    "stream that has begun with an error event. Absent: as long as the server allows, which no "
+    "call exceeds.",
+    "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": 999_999_999},
+    "example": 30,
 }
 _PAGE: list[Schema] = [
     {
@@ -244,15 +254,19 @@ def _operation(
     description: str,
     success: Schema,
     reasons: tuple[Reason, ...] = (),
+    parameters: Sequence[Schema] = (),
     **more: Any,
 ) -> Operation:
+    # Of what it takes the header can be wrong, in every operation.
+    all_reasons = dict.fromkeys((*reasons, e.ERROR_REASON_INVALID_VALUE, *ALWAYS))
     return {
         "operationId": operation_id,
         "tags": [tag],
         "summary": summary,
         **({"description": description} if description else {}),
+        "parameters": [*parameters, _TIMEOUT],
         **more,
-        "responses": {"200": success, **error_responses((*reasons, *ALWAYS))},
+        "responses": {"200": success, **error_responses(all_reasons)},
     }
 
 

@@ -42,7 +42,8 @@ _SERVICE_CONFIG = {
             # answer, and what is left of one that died; the next replica may have room.
             # CANCELLED is what gRPC makes of calls that reach a server while it stops (who
             # cancels a call himself does not hear of it). After the first chunk nothing is
-            # repeated.
+            # repeated, and of a unary call nothing that a service has worked for: it says so
+            # with grpc-retry-pushback-ms.
             "retryPolicy": {
                 "maxAttempts": 4,
                 "initialBackoff": "0.1s",

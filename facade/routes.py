@@ -20,7 +20,9 @@ from .chunk_to_json import ChunkEncoder
 from .errors import ApiError, Refusal
 from .options import FacadeOptions
 from .parse import parse
+from .server import STOPPING
 from .sse import stream_events
+from .timeout import timeout_of
 from .to_contract import to_contract
 
 # What they say is the same for everyone, or for balancers, which have no keys.
@@ -51,8 +53,9 @@ class Routes:
         router.add_get("/readyz", self.readyz)
 
     async def create(self, request: web.Request) -> web.StreamResponse:
-        timeout = self._options.timeout
-        body = await read_body(request, self._options.max_body, timeout, self._auth.check)
+        options = self._options
+        timeout = timeout_of(request, options.timeout)
+        body = await read_body(request, options.max_body, options.body_timeout, self._auth.check)
         asked = parse(body)
         message = to_contract(asked)
         metadata = self._auth.metadata(request)
@@ -63,14 +66,12 @@ class Routes:
             return _json(to_json.completion(answer))
         call = self._channel.StreamChatCompletion(message, timeout=timeout, metadata=metadata)
         encode = ChunkEncoder(message.stream_options.include_usage)
-        return await stream_events(
-            request, call, encode, self._options.keepalive, self._to_api_error
-        )
+        return await stream_events(request, call, encode, options.keepalive, self._to_api_error)
 
     async def list_models(self, request: web.Request) -> web.Response:
         answer = await self._channel.ListModels(
             ListModelsRequest(),
-            timeout=self._options.timeout,
+            timeout=timeout_of(request, self._options.timeout),
             metadata=self._auth.metadata(request),
         )
         return _json(to_json.models(answer))
@@ -78,7 +79,7 @@ class Routes:
     async def get_model(self, request: web.Request) -> web.Response:
         answer = await self._channel.GetModel(
             GetModelRequest(id=request.match_info["id"]),
-            timeout=self._options.timeout,
+            timeout=timeout_of(request, self._options.timeout),
             metadata=self._auth.metadata(request),
         )
         return _json(to_json.model(answer))
@@ -89,6 +90,8 @@ class Routes:
 
     async def readyz(self, request: web.Request) -> web.Response:
         """Whether a completion would be answered now."""
+        if request.app[STOPPING].is_set():
+            raise _not_ready("it stops")
         try:
             answer = await self._channel.Check(
                 HealthCheckRequest(), timeout=self._options.readiness_timeout, metadata=()

@@ -15,6 +15,7 @@ from .channel import Channel
 from .errors import Refusal
 from .options import FacadeOptions
 from .parse import parse_update
+from .timeout import timeout_of
 
 _ORDERS = {"asc": chat_pb2.LIST_ORDER_ASCENDING, "desc": chat_pb2.LIST_ORDER_DESCENDING}
 _INTEGER = re.compile(r"[+-]?[0-9]+")
@@ -30,6 +31,7 @@ class StoredRoutes:
         self._auth = auth
         self._timeout = options.timeout
         self._max_body = options.max_body
+        self._body_timeout = options.body_timeout
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         one = "/v1/chat/completions/{completion_id}"
@@ -48,32 +50,32 @@ class StoredRoutes:
             metadata=_metadata(request),
         )
         answer = await self._channel.ListChatCompletions(
-            asked, timeout=self._timeout, metadata=self._auth.metadata(request)
+            asked, timeout=timeout_of(request, self._timeout), metadata=self._auth.metadata(request)
         )
         return _json(stored_to_json.completions(answer))
 
     async def get(self, request: web.Request) -> web.Response:
         answer = await self._channel.GetChatCompletion(
             chat_pb2.GetChatCompletionRequest(id=request.match_info["completion_id"]),
-            timeout=self._timeout,
+            timeout=timeout_of(request, self._timeout),
             metadata=self._auth.metadata(request),
         )
         return _json(to_json.completion(answer))
 
     async def update(self, request: web.Request) -> web.Response:
-        body = await read_body(request, self._max_body, self._timeout, self._auth.check)
+        body = await read_body(request, self._max_body, self._body_timeout, self._auth.check)
         asked = chat_pb2.UpdateChatCompletionRequest(
             id=request.match_info["completion_id"], metadata=parse_update(body).metadata
         )
         answer = await self._channel.UpdateChatCompletion(
-            asked, timeout=self._timeout, metadata=self._auth.metadata(request)
+            asked, timeout=timeout_of(request, self._timeout), metadata=self._auth.metadata(request)
         )
         return _json(to_json.completion(answer))
 
     async def delete(self, request: web.Request) -> web.Response:
         answer = await self._channel.DeleteChatCompletion(
             chat_pb2.DeleteChatCompletionRequest(id=request.match_info["completion_id"]),
-            timeout=self._timeout,
+            timeout=timeout_of(request, self._timeout),
             metadata=self._auth.metadata(request),
         )
         return _json(stored_to_json.deletion(answer))
@@ -86,7 +88,7 @@ class StoredRoutes:
             order=_order(request),
         )
         answer = await self._channel.ListChatCompletionMessages(
-            asked, timeout=self._timeout, metadata=self._auth.metadata(request)
+            asked, timeout=timeout_of(request, self._timeout), metadata=self._auth.metadata(request)
         )
         return _json(stored_to_json.messages(answer))
 

@@ -5,11 +5,11 @@ Keys are there or absent exactly as in OpenAI's own answers: clients check for b
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
+from pydantic_core import to_json
 
 from diglot.v1 import completion_pb2, message_pb2, model_pb2
 
@@ -33,11 +33,9 @@ ROLES: dict[int, str] = {
 }
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-
-
 def dumps(value: Json) -> bytes:
-    return _encode(value).encode()
+    """Compact; what is no number is null, as JSON knows no NaN."""
+    return to_json(value, inf_nan_mode="null")
 
 
 def completion(answer: completion_pb2.ChatCompletion) -> Json:

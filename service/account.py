@@ -1,44 +1,193 @@
-"""What one call came to, and who is told."""
+"""What one call came to, and who is told: the log, the metrics and the trace."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
+from bisect import bisect_left
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING
 
 from diglot.v1.completion_pb2 import Usage
+from diglot.v1.error_pb2 import ErrorReason
 
 from .call import Call
+from .errors import ChatError, DeadlineExceeded, InternalError, name_of
+from .status import mapping
+from .telemetry.metrics import GAPS, NO_MODEL, Metrics, ModelMetrics
+
+if TYPE_CHECKING:
+    from .telemetry.tracing import CallSpan, Tracing
 
 logger = logging.getLogger("diglot.chat")
 
+_EARLY = 0.1
+# Seconds before the deadline in which a call that is cancelled is one that ran out of time. A
+# caller's own clock began before the request was here, and so it leaves a little earlier.
+
+_CANCELLED = "cancelled"
+_OK = 200
+
+
+@cache
+def _status_of(reason: ErrorReason.ValueType) -> int:
+    return mapping(reason).http_status
+
 
 class Account:
-    """What one call came to: a line in the log when it has ended, however it ended."""
+    """What one call came to, told when it has ended, however it ended: one line in the log, and
+    what the metrics and the trace make of it.
 
-    def __init__(self, model: str, call: Call) -> None:
-        self.outcome = "cancelled"  # unless something else is said before the end
+    `chunk` is called for each chunk, and costs no more than a look at the clock.
+    """
+
+    __slots__ = (
+        "_call",
+        "_first",
+        "_gaps",
+        "_last",
+        "_metrics",
+        "_model",
+        "_queued",
+        "_served",
+        "_span",
+        "_start",
+        "_status",
+        "_store",
+        "_streamed",
+        "outcome",
+        "usage",
+    )
+
+    def __init__(
+        self,
+        model: str,
+        call: Call,
+        *,
+        streamed: bool = False,
+        metrics: Metrics | None = None,
+    ) -> None:
+        """`model` is what the caller wrote."""
+        self.outcome = _CANCELLED  # unless something else is said before the end
         self.usage: Usage | None = None
+        self._store = False
+        self._status: int | None = None
         self._model = model
         self._call = call
+        self._streamed = streamed
+        self._metrics = metrics
+        self._served: ModelMetrics | None = None
+        self._gaps: list[int] | None = None if metrics is None else [0] * (len(GAPS) + 1)
         self._start = time.perf_counter()
-        self._first: float | None = None
+        self._queued: float | None = None
+        self._first = 0.0
+        self._last = 0.0
+        self._span: CallSpan | None = None
 
-    def began(self) -> None:
-        if self._first is None:
-            self._first = time.perf_counter()
+    def trace(self, tracing: Tracing) -> Call:
+        """The call as it goes on: under a span of its own."""
+        self._span = tracing.begin(self._call, streamed=self._streamed)
+        return replace(self._call, trace=self._span.context)
+
+    def admitted(self, model: str, *, store: bool) -> None:
+        """`model` is the configuration's name of the one that is to answer; `store` says whether
+        the completion is to be stored."""
+        self._store = store
+        if self._metrics is not None:
+            self._served = self._metrics.models[model]
+            self._served.in_flight += 1
+
+    def waited(self, seconds: float) -> None:
+        """It has its place, after so long in the model's queue."""
+        self._queued = seconds
+
+    def chunk(self) -> None:
+        """A chunk has come."""
+        now = time.perf_counter()
+        if self._first:
+            if self._gaps is not None:
+                self._gaps[bisect_left(GAPS, now - self._last)] += 1
+        else:
+            self._first = now
+        self._last = now
+
+    def ended(self) -> None:
+        """The answer is whole."""
+        self.outcome = "ok"
+        self._status = _OK
+
+    def failed(self, error: Exception) -> None:
+        """`error` is what the caller is told, or a bug, of which the caller is not told."""
+        told = error if isinstance(error, ChatError) else InternalError()
+        self.outcome = name_of(told).lower()
+        self._status = _status_of(told.reason)
 
     def close(self) -> None:
-        now = time.perf_counter()
+        if self.outcome == _CANCELLED and self._is_late():
+            self.failed(DeadlineExceeded())
+        if self.usage is None:
+            self.usage = self._call.meter.usage()
+        duration = time.perf_counter() - self._start
+        if logger.isEnabledFor(logging.INFO):
+            self._log(duration)
+        if self._metrics is not None:
+            self._count(self._metrics, duration)
+        if self._span is not None:
+            self._span.end(self.outcome, self._model, self._call.meter.deployment, self._queued)
+
+    def _is_late(self) -> bool:
+        deadline = self._call.deadline
+        return deadline is not None and asyncio.get_running_loop().time() > deadline - _EARLY
+
+    def _log(self, duration: float) -> None:
+        call = self._call
         extra: dict[str, object] = {
-            "request_id": self._call.request_id,
-            "key": self._call.caller,
+            "request_id": call.request_id,
+            "key": call.caller,
             "model": self._model[:100],
+            "stream": self._streamed,
             "outcome": self.outcome,
-            "ms": round((now - self._start) * 1000, 1),
+            "ms": round(duration * 1000, 1),
         }
-        if self._first is not None:
+        if call.meter.deployment is not None:
+            extra["deployment"] = call.meter.deployment
+        if self._status is not None:
+            extra["status"] = self._status
+        if self._queued:
+            extra["queue_ms"] = round(self._queued * 1000, 1)
+        if trace := self._span.context if self._span else call.trace:
+            extra["trace_id"] = trace[0][1][3:35]
+        if self._first:
             extra["first_chunk_ms"] = round((self._first - self._start) * 1000, 1)
         if self.usage is not None:
             extra["prompt_tokens"] = self.usage.prompt_tokens
             extra["completion_tokens"] = self.usage.completion_tokens
         logger.info("completion", extra=extra)
+
+    def _count(self, metrics: Metrics, duration: float) -> None:
+        served = self._served
+        if served is None:
+            metrics.models[NO_MODEL].outcomes[self.outcome] += 1
+            return
+        served.in_flight -= 1
+        served.outcomes[self.outcome] += 1
+        # Refusals are quick: among the answers they would make an overload look fast.
+        if self.outcome == "ok":
+            served.duration.observe(duration)
+        if self._queued is not None:
+            served.queue.observe(self._queued)
+        if self._first:
+            served.first_chunk.observe(self._first - self._start)
+            if self._gaps is not None:
+                served.gaps.add(self._gaps, self._last - self._first)
+        if (usage := self.usage) is not None:
+            served.prompt_tokens += usage.prompt_tokens
+            served.completion_tokens += usage.completion_tokens
+            if usage.HasField("prompt_tokens_details"):
+                served.cached_tokens += usage.prompt_tokens_details.cached_tokens
+            if usage.HasField("completion_tokens_details"):
+                served.reasoning_tokens += usage.completion_tokens_details.reasoning_tokens
+        if self._store and self.outcome in ("ok", "store_unavailable"):
+            metrics.stored["ok" if self.outcome == "ok" else "failed"] += 1

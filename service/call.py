@@ -6,10 +6,12 @@ import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from .errors import DeadlineExceeded
+from .meter import Meter
+from .model_names import ModelNames
 
 T = TypeVar("T")
 
@@ -22,11 +24,24 @@ class Call:
 
     `caller` is the id of the key that was shown, or "anonymous" where none is asked for.
     `deadline` is absolute, in the running loop's time; None means no limit.
+    `models` are those that the caller may use; None means all.
+    `trace` is the W3C trace context that it came with, or under which it goes on: traceparent and
+    perhaps tracestate, as headers and metadata have them.
     """
 
     request_id: str
     caller: str
     deadline: float | None = None
+    models: ModelNames | None = None
+    meter: Meter = field(default_factory=Meter, compare=False, repr=False)
+    trace: tuple[tuple[str, str], ...] = ()
+
+    def within(self, seconds: float) -> Call:
+        """The same, but for no longer than so many seconds from now."""
+        ends = asyncio.get_running_loop().time() + seconds
+        if self.deadline is not None and self.deadline <= ends:
+            return self
+        return replace(self, deadline=ends)
 
 
 def new_request_id(wanted: str | None) -> str:

@@ -7,6 +7,7 @@ import string
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
@@ -16,12 +17,16 @@ from .account import Account
 from .answer_check import AnswerCheck
 from .call import Call, Expiry
 from .capability import EVERYTHING
-from .errors import ChatError, InvalidValue, ModelNotFound, UnsupportedParameter, name_of
+from .errors import ChatError, InvalidValue, ModelNotFound, UnsupportedParameter
 from .fold import Fold
 from .models import Models, Offer, ServedModel
 from .store import CompletionStore, recorded
 from .stored import StoredCompletions
+from .telemetry.metrics import Metrics
 from .validation import check
+
+if TYPE_CHECKING:
+    from .telemetry.tracing import Tracing
 
 # From random bytes to letters and digits: one system call for an id, not one for each letter.
 _LETTERS = bytes((string.ascii_letters + string.digits).encode()[byte % 62] for byte in range(256))
@@ -36,14 +41,23 @@ class ChatService:
     """Protobuf in, protobuf out: the gRPC servicer, the façade's in-process channel and any
     other host are thin adapters over this one object.
 
-    The order of work is fixed: validate, resolve the model, generate, check, account. Whatever can
-    refuse does so before the first chunk. All errors are ChatErrors.
+    The order of work is fixed: validate, resolve the model, admit, generate, check, account.
+    Whatever can refuse does so before the first chunk. All errors are ChatErrors.
     """
 
-    def __init__(self, models: Models, store: CompletionStore | None = None) -> None:
+    def __init__(
+        self,
+        models: Models,
+        store: CompletionStore | None = None,
+        *,
+        metrics: Metrics | None = None,
+        tracing: Tracing | None = None,
+    ) -> None:
         """Without a store, requests to store a completion are refused."""
         self._models = models
         self._store = store
+        self._metrics = metrics
+        self._tracing = tracing
         self.stored = StoredCompletions(store)
 
     async def create(self, request: CreateChatCompletionRequest, call: Call) -> ChatCompletion:
@@ -54,9 +68,15 @@ class ChatService:
                 field="stream_options",
             )
         whole = Fold()
-        async with aclosing(self._generate(request, call, with_usage=True)) as chunks:
-            async for chunk in chunks:
-                whole.add(chunk)
+        begun = False
+        try:
+            async with aclosing(self._generate(request, call, True, streamed=False)) as chunks:
+                async for chunk in chunks:
+                    begun = True
+                    whole.add(chunk)
+        except ChatError as error:
+            error.worked |= begun
+            raise
         return whole.completion()
 
     def stream(
@@ -66,11 +86,13 @@ class ChatService:
 
         Close the generator (`contextlib.aclosing`) to end the generation early.
         """
-        return self._generate(request, call, with_usage=request.stream_options.include_usage)
+        return self._generate(request, call, request.stream_options.include_usage, streamed=True)
 
-    def _admissible(self, request: CreateChatCompletionRequest, offer: Offer) -> ServedModel:
+    def _admissible(
+        self, request: CreateChatCompletionRequest, call: Call, offer: Offer
+    ) -> ServedModel:
         """The model that is to answer. Raises whatever speaks against it."""
-        served = offer.find(request.model)
+        served = offer.find(request.model, call.models)
         check(request, EVERYTHING if served is None else served.engine.capabilities)
         if served is None:
             raise ModelNotFound(request.model)
@@ -84,26 +106,45 @@ class ChatService:
         return served
 
     async def _generate(
-        self, request: CreateChatCompletionRequest, call: Call, *, with_usage: bool
+        self,
+        request: CreateChatCompletionRequest,
+        call: Call,
+        with_usage: bool,
+        *,
+        streamed: bool,
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        account = Account(request.model, call)
-        expiry = None
+        account = Account(request.model, call, streamed=streamed, metrics=self._metrics)
+        if self._tracing is not None:
+            call = account.trace(self._tracing)
+        expiry = place = None
         offer = self._models.enter()
         try:
-            served = self._admissible(request, offer)
+            served = self._admissible(request, call, offer)
+            account.admitted(served.label, store=request.store)
+            if served.timeout is not None:
+                call = call.within(served.timeout)
+            if served.admission is not None:
+                place = await served.admission.enter(call, request.n or 1)
+                account.waited(place.waited)
             padded = request.stream_options.include_obfuscation
             if call.deadline is not None:
                 expiry = Expiry(call.deadline)
-            answer = self._answer(served, request, call)
+            answer = served.engine.stream(request, call)
+            finish = _Finish(served, request)
+            finishing: _Finish | None = finish
             if request.store and self._store is not None:
-                answer = recorded(answer, request, call, self._store)
+                # What is stored has to be finished before it is.
+                answer = recorded(_finished(answer, finish), request, call, self._store)
+                finishing = None
             async with aclosing(answer) as chunks:
                 while True:
                     try:
                         chunk = await (expiry.next(chunks) if expiry else anext(chunks))
                     except StopAsyncIteration:
                         break
-                    account.began()
+                    if finishing is not None:
+                        finishing(chunk)
+                    account.chunk()
                     if chunk.HasField("usage"):
                         account.usage = chunk.usage
                         if not with_usage:
@@ -111,36 +152,44 @@ class ChatService:
                     if padded:
                         chunk.obfuscation = secrets.token_urlsafe(12)[: secrets.randbelow(16)]
                     yield chunk
-            account.outcome = "ok"
-        except ChatError as error:
-            account.outcome = name_of(error).lower()
-            raise
-        except Exception:
-            account.outcome = "internal"
+            account.ended()
+        except Exception as error:
+            account.failed(error)
             raise
         finally:
             if expiry is not None:
                 expiry.disarm()
+            if place is not None:
+                place.leave()
             offer.leave()
             account.close()
 
-    async def _answer(
-        self, served: ServedModel, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        """What the engine says, checked and named."""
-        promised = AnswerCheck(request)
-        completion_id = new_completion_id()
-        created = int(time.time())
-        model = served.model.id
-        async with aclosing(served.engine.stream(request, call)) as chunks:
-            async for chunk in chunks:
-                if promised:
-                    promised.look(chunk)
-                chunk.id = completion_id
-                chunk.created = created
-                if not chunk.model:
-                    chunk.model = model
-                yield chunk
+
+class _Finish:
+    """Checks what an engine says, and names it: one completion."""
+
+    def __init__(self, served: ServedModel, request: CreateChatCompletionRequest) -> None:
+        self._promised = AnswerCheck(request) or None
+        self._id = new_completion_id()
+        self._created = int(time.time())
+        self._model = served.model.id
+
+    def __call__(self, chunk: ChatCompletionChunk) -> None:
+        if self._promised is not None:
+            self._promised.look(chunk)
+        chunk.id = self._id
+        chunk.created = self._created
+        if not chunk.model:
+            chunk.model = self._model
+
+
+async def _finished(
+    chunks: AsyncGenerator[ChatCompletionChunk, None], finish: _Finish
+) -> AsyncGenerator[ChatCompletionChunk, None]:
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            finish(chunk)
+            yield chunk
 
 
 def _cap(request: CreateChatCompletionRequest, most: int) -> None:

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 from collections.abc import Iterable
 from typing import Protocol
 
 from .call import Call, new_request_id
+from .errors import ChatError, name_of
 from .keys import Caller
+from .status import mapping
+
+logger = logging.getLogger("diglot.entrance")
+
+# https://www.w3.org/TR/trace-context/
+_TRACEPARENT = re.compile(
+    "(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
+_TRACESTATE = re.compile("[\x20-\x7e]{1,512}")
 
 ANONYMOUS = Caller(key_id="anonymous", name="anonymous")
 
@@ -38,9 +50,44 @@ def admit(
     authenticator: Authenticator,
 ) -> Call:
     """Raises InvalidKey. `timeout` is in seconds from now; None means no limit."""
-    caller = authenticator.authenticate(_value(metadata, "authorization"))
+    try:
+        caller = authenticator.authenticate(_value(metadata, "authorization"))
+    except ChatError as error:
+        # The core logs a line for every call; this one does not come to it.
+        logger.info(
+            "refused",
+            extra={
+                "request_id": request_id,
+                "outcome": name_of(error).lower(),
+                "status": mapping(error.reason).http_status,
+            },
+        )
+        raise
     deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-    return Call(request_id=request_id, caller=caller.key_id, deadline=deadline)
+    return Call(
+        request_id=request_id,
+        caller=caller.key_id,
+        deadline=deadline,
+        models=caller.models,
+        trace=_trace(metadata),
+    )
+
+
+def _trace(metadata: Iterable[tuple[str, str | bytes]]) -> tuple[tuple[str, str], ...]:
+    """The trace context, if it is one: it is passed on, and must harm no header."""
+    found = [
+        (key, value)
+        for key, value in metadata
+        if key in ("traceparent", "tracestate") and isinstance(value, str)
+    ]
+    if not found:
+        return ()
+    context = dict(found)
+    if not _TRACEPARENT.fullmatch(context.get("traceparent", "")):
+        return ()
+    if not _TRACESTATE.fullmatch(context.get("tracestate", "")):
+        context.pop("tracestate", None)
+    return tuple(context.items())
 
 
 def _value(metadata: Iterable[tuple[str, str | bytes]], wanted: str) -> str | None:

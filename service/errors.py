@@ -15,6 +15,7 @@
      ├─ NotImplementedYet
      ├─ RateLimited
      ├─ Unavailable               sending it again can help
+     │   ├─ QueueFull
      │   ├─ NotReady
      │   ├─ ShuttingDown
      │   ├─ EngineLost
@@ -46,6 +47,9 @@ class ChatError(Exception):
     """
 
     reason: ClassVar[error_pb2.ErrorReason.ValueType]
+    worked = False
+    """Whether an answer had begun. Then it is its caller's to send the call again: what lies
+    between would have the work done once more, unasked."""
 
     def __init__(
         self,
@@ -141,6 +145,18 @@ class Unavailable(ChatError):
     """Not now. Never raised itself."""
 
 
+class QueueFull(Unavailable):
+    """The model has more to do than it takes on. `retry_after` in seconds."""
+
+    reason = error_pb2.ERROR_REASON_QUEUE_FULL
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(
+            "The model has more requests than it can answer at the moment. Please try again later.",
+            retry_after=retry_after,
+        )
+
+
 class NotReady(Unavailable):
     reason = error_pb2.ERROR_REASON_NOT_READY
 
@@ -174,8 +190,10 @@ class InvalidAnswer(ChatError):
 class DeadlineExceeded(ChatError):
     reason = error_pb2.ERROR_REASON_DEADLINE_EXCEEDED
 
-    def __init__(self) -> None:
-        super().__init__("The request's deadline passed before the answer was complete.")
+    def __init__(
+        self, message: str = "The request's deadline passed before the answer was complete."
+    ) -> None:
+        super().__init__(message)
 
 
 class InternalError(ChatError):

@@ -123,14 +123,14 @@ class InProcessChannel:
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> ListModelsResponse:
-        with self._answering(metadata, timeout):
-            return ListModelsResponse(models=self._models.all())
+        with self._answering(metadata, timeout) as call:
+            return ListModelsResponse(models=self._models.all(call.models))
 
     async def GetModel(
         self, request: GetModelRequest, *, timeout: float | None = None, metadata: Metadata = ()
     ) -> Model:
-        with self._answering(metadata, timeout):
-            return self._models.resolve(request.id).model
+        with self._answering(metadata, timeout) as call:
+            return self._models.resolve(request.id, call.models).model
 
     async def Check(
         self,

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InvalidKey
+from .model_names import ModelNames
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,8 @@ class Caller:
 
     key_id: str
     name: str
+    models: ModelNames | None = None
+    """Those that it may use; None means all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class KeyRecord:
     name: str
     created: datetime
     sha256: str
+    models: ModelNames | None = None
 
 
 Records = tuple[KeyRecord, ...]
@@ -76,9 +80,12 @@ class KeyRing:
         self._fault: str | None = None
         self._callers: dict[str, tuple[bytes, Caller]] = {}
 
-    def add(self, name: str) -> str:
-        """Makes a key and returns it: the only time that anybody sees it."""
-        key, record = _new_key(name)
+    def add(self, name: str, models: ModelNames | None = None) -> str:
+        """Makes a key and returns it: the only time that anybody sees it.
+
+        With `models`, no others are there for who uses it.
+        """
+        key, record = _new_key(name, models)
         self._change(lambda records: (*records, record))
         return key
 
@@ -162,7 +169,8 @@ class KeyRing:
             self._complain(str(error))
             return
         self._callers = {
-            each.id: (bytes.fromhex(each.sha256), Caller(each.id, each.name)) for each in records
+            each.id: (bytes.fromhex(each.sha256), Caller(each.id, each.name, each.models))
+            for each in records
         }
         self._fault = None
 
@@ -238,7 +246,7 @@ class KeyRing:
             os.fchown(descriptor, directory.st_uid, directory.st_gid)
 
 
-def _new_key(name: str) -> tuple[str, KeyRecord]:
+def _new_key(name: str, models: ModelNames | None = None) -> tuple[str, KeyRecord]:
     if not (0 < len(name) <= _NAME_LENGTH and name.isprintable() and name.strip() == name):
         raise KeyRingError(
             f"a key's name has 1 to {_NAME_LENGTH} printable characters, no space at the ends"
@@ -246,19 +254,22 @@ def _new_key(name: str) -> tuple[str, KeyRecord]:
     key_id = secrets.token_hex(4)
     key = f"dg-{key_id}-{secrets.token_urlsafe(32)}"
     digest = hashlib.sha256(key.encode()).hexdigest()
-    return key, KeyRecord(key_id, name, datetime.now(UTC).replace(microsecond=0), digest)
+    created = datetime.now(UTC).replace(microsecond=0)
+    return key, KeyRecord(key_id, name, created, digest, models)
 
 
 def _stamp_of(status: os.stat_result) -> _Stamp:
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
-def _to_json(record: KeyRecord) -> dict[str, str]:
+def _to_json(record: KeyRecord) -> dict[str, Any]:
+    models = {} if record.models is None else {"models": record.models.names}
     return {
         "id": record.id,
         "name": record.name,
         "created": record.created.isoformat(),
         "sha256": record.sha256,
+        **models,
     }
 
 
@@ -276,4 +287,14 @@ def _record(entry: Any) -> KeyRecord:
         raise ValueError
     if len(bytes.fromhex(digest)) != hashlib.sha256().digest_size:
         raise ValueError
-    return KeyRecord(key_id, name, datetime.fromisoformat(entry["created"]), digest)
+    created = datetime.fromisoformat(entry["created"])
+    return KeyRecord(key_id, name, created, digest, _models(entry.get("models")))
+
+
+def _models(names: Any) -> ModelNames | None:
+    if names is None:
+        return None
+    # Of a text, each letter would be taken for a name.
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError
+    return ModelNames(tuple(names))

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 
 from diglot.v1.model_pb2 import Model
 
+from .admission import Admission
 from .engine import Engine
 from .errors import ModelNotFound
+from .model_names import ModelNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +24,25 @@ class ServedModel:
     max_completion_tokens: int | None = None
     """The most that a request may ask for, and what one gets that asks for nothing."""
     aliases: tuple[str, ...] = ()
+    admission: Admission | None = None
+    """Who may be answered now, and who waits. None: everybody may."""
+    timeout: float | None = None
+    """Seconds that a call may take at most."""
+
+    configured: str = ""
+    """What the configuration calls it, where `model.id` is another of its names."""
+
+    @property
+    def label(self) -> str:
+        """What it is counted under, whatever it was called."""
+        return self.configured or self.model.id
 
     def called(self, name: str) -> ServedModel:
         """The same under another name."""
         model = Model()
         model.CopyFrom(self.model)
         model.id = name
-        return replace(self, model=model, aliases=())
+        return replace(self, model=model, aliases=(), configured=self.label)
 
 
 class Offer:
@@ -49,8 +63,13 @@ class Offer:
         self._calls = 0
         self._idle = asyncio.Event()
 
-    def find(self, name: str) -> ServedModel | None:
-        """By its name, an alias, or the longest pattern that fits."""
+    def find(self, name: str, only: ModelNames | None = None) -> ServedModel | None:
+        """By its name, an alias, or the longest pattern that fits.
+
+        What is not among `only` is not there.
+        """
+        if only is not None and name not in only:
+            return None
         if entry := self._named.get(name):
             return entry
         for prefix, entry in self._patterns:
@@ -58,10 +77,15 @@ class Offer:
                 return entry.called(name)
         return None
 
-    def all(self) -> list[Model]:
+    def all(self, only: ModelNames | None = None) -> list[Model]:
         """Each under each of its names. Patterns are not among them: whatever is listed can be
-        asked for as it stands."""
-        return [entry.model for entry in self._named.values()]
+        asked for as it stands. With `only`, nothing else is there."""
+        if only is None:
+            return [entry.model for entry in self._named.values()]
+        named = [entry.model for name, entry in self._named.items() if name in only]
+        # A name of the key's that a pattern of the configuration answers to.
+        others = (name for name in only.names if name not in self._named and "*" not in name)
+        return named + [entry.model for entry in map(self.find, others) if entry is not None]
 
     def enter(self) -> None:
         """A call is admitted; `leave` when it has ended."""
@@ -93,18 +117,22 @@ class Models:
         self._listeners: list[Callable[[], None]] = []
         self._follow()
 
-    def find(self, name: str) -> ServedModel | None:
-        return self._offer.find(name)
+    def find(self, name: str, only: ModelNames | None = None) -> ServedModel | None:
+        return self._offer.find(name, only)
 
-    def resolve(self, name: str) -> ServedModel:
+    def resolve(self, name: str, only: ModelNames | None = None) -> ServedModel:
         """Raises ModelNotFound."""
-        served = self.find(name)
+        served = self.find(name, only)
         if served is None:
             raise ModelNotFound(name)
         return served
 
-    def all(self) -> list[Model]:
-        return self._offer.all()
+    def all(self, only: ModelNames | None = None) -> list[Model]:
+        return self._offer.all(only)
+
+    @property
+    def served(self) -> tuple[ServedModel, ...]:
+        return self._offer.served
 
     @property
     def engines(self) -> list[Engine]:

@@ -101,6 +101,8 @@ class ScriptedEngine:
                 _fail(script.fail)
             prompt = sum(len(_TOKEN.findall(_text(message))) for message in request.messages)
             usage = c.Usage(prompt_tokens=prompt)
+            delivered = c.Usage(prompt_tokens=prompt)
+            call.meter.follow(lambda: delivered if delivered.completion_tokens else None)
             count = request.n if request.HasField("n") else 1
             for index in range(count):
                 yield _opening(index, script)
@@ -112,6 +114,7 @@ class ScriptedEngine:
                         await asyncio.sleep(script.interval_ms / 1000)
                     if script.fail is not None and number >= script.fail_after:
                         _fail(script.fail)
+                    delivered.completion_tokens = usage.completion_tokens
                     yield chunk
             usage.total_tokens = usage.prompt_tokens + usage.completion_tokens
             yield ChatCompletionChunk(usage=usage)

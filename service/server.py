@@ -16,6 +16,7 @@ from .chat import ChatService
 from .entrance import Authenticator
 from .models import Models
 from .servicer import ChatServicer, ModelServicer
+from .wire import wire
 
 logger = logging.getLogger("diglot.grpc")
 
@@ -51,18 +52,22 @@ class GrpcServer:
         tls: ServerTls | None = None,
         max_message_bytes: int = 32 * 2**20,
         with_reflection: bool = True,
+        write_timeout: float = 60.0,
+        shared_port: bool = False,
     ) -> None:
+        """With `shared_port` other servers of this user may listen on the same port: the kernel
+        gives each of them some of the connections."""
         self._models = models
         self._tls = tls
-        self._server = grpc.aio.server(options=_options(max_message_bytes))
+        self._server = grpc.aio.server(options=_options(max_message_bytes, shared_port))
         self._health = health.aio.HealthServicer()
         self._telling: set[asyncio.Task[None]] = set()
         self._stopping = False
         chat_pb2_grpc.add_ChatServiceServicer_to_server(
-            ChatServicer(chat, authenticator), self._server
+            ChatServicer(chat, authenticator, write_timeout), wire(self._server)
         )
         model_pb2_grpc.add_ModelServiceServicer_to_server(
-            ModelServicer(models, authenticator), self._server
+            ModelServicer(models, authenticator), wire(self._server)
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if with_reflection:
@@ -104,10 +109,10 @@ class GrpcServer:
             await self._health.set(name, status)
 
 
-def _options(max_message_bytes: int) -> list[tuple[str, int]]:
+def _options(max_message_bytes: int, shared_port: bool) -> list[tuple[str, int]]:
     return [
-        # Two servers on one port would silently share it; the second is to fail.
-        ("grpc.so_reuseport", 0),
+        # Unasked, two servers on one port would silently share it; the second is to fail.
+        ("grpc.so_reuseport", int(shared_port)),
         # Room for images. Messages are read on the event loop, so never without a limit.
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from time import monotonic
 from typing import Any, NoReturn
 
 import grpc
-from grpc_status import rpc_status
 
 from diglot.v1 import chat_pb2, chat_pb2_grpc, model_pb2, model_pb2_grpc
 from diglot.v1.completion_pb2 import ChatCompletion
@@ -18,7 +18,8 @@ from .chat import ChatService
 from .entrance import Authenticator, admit, request_id_of
 from .errors import ChatError
 from .models import Models
-from .status import as_chat_error, as_lost, cancelled_by_us, to_status
+from .reading import Reading
+from .status import as_chat_error, as_lost, cancelled_by_us, to_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -44,12 +45,7 @@ async def answering(context: Context, authenticator: Authenticator) -> AsyncIter
 
 
 async def _abort(context: Context, error: ChatError, request_id: str) -> NoReturn:
-    status = rpc_status.to_status(to_status(error, request_id))
-    await context.abort(
-        status.code,
-        status.details,
-        (("x-request-id", request_id), *status.trailing_metadata),
-    )
+    await context.abort(*to_grpc(error, request_id))
 
 
 class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
@@ -57,9 +53,13 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
     reads slowly, a handler's generator is left to the garbage collector, and closes late and
     in another task (grpc/grpc#42295)."""
 
-    def __init__(self, chat: ChatService, authenticator: Authenticator) -> None:
+    def __init__(
+        self, chat: ChatService, authenticator: Authenticator, write_timeout: float = 60.0
+    ) -> None:
+        """`write_timeout` is how many seconds a client may leave a stream unread."""
         self._chat = chat
         self._authenticator = authenticator
+        self._write_timeout = write_timeout
 
     async def CreateChatCompletion(
         self, request: chat_pb2.CreateChatCompletionRequest, context: Context
@@ -70,12 +70,13 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
     async def StreamChatCompletion(  # type: ignore[override]  # typed as a generator; see above
         self, request: chat_pb2.CreateChatCompletionRequest, context: Context
     ) -> None:
-        async with (
-            answering(context, self._authenticator) as call,
-            aclosing(self._chat.stream(request, call)) as chunks,
-        ):
-            async for chunk in chunks:
-                await context.write(chunk)
+        async with answering(context, self._authenticator) as call:
+            with Reading(self._write_timeout) as reading:
+                async with aclosing(self._chat.stream(request, call)) as chunks:
+                    async for chunk in chunks:
+                        reading.waits_since = monotonic()
+                        await context.write(chunk)
+                        reading.waits_since = 0.0
 
     async def GetChatCompletion(
         self, request: chat_pb2.GetChatCompletionRequest, context: Context
@@ -116,11 +117,11 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     async def ListModels(
         self, request: model_pb2.ListModelsRequest, context: Context
     ) -> model_pb2.ListModelsResponse:
-        async with answering(context, self._authenticator):
-            return model_pb2.ListModelsResponse(models=self._models.all())
+        async with answering(context, self._authenticator) as call:
+            return model_pb2.ListModelsResponse(models=self._models.all(call.models))
 
     async def GetModel(
         self, request: model_pb2.GetModelRequest, context: Context
     ) -> model_pb2.Model:
-        async with answering(context, self._authenticator):
-            return self._models.resolve(request.id).model
+        async with answering(context, self._authenticator) as call:
+            return self._models.resolve(request.id, call.models).model

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import cache
 
 import grpc
-from google.protobuf import any_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
@@ -28,11 +28,18 @@ DOMAIN = "diglot"
 _LONGEST_MESSAGE = 1000
 
 
+@cache
 def mapping(reason: error_pb2.ErrorReason.ValueType) -> error_pb2.ErrorMapping:
     """The row of the contract's table."""
     options = error_pb2.ErrorReason.DESCRIPTOR.values_by_number[reason].GetOptions()
     row: error_pb2.ErrorMapping = options.Extensions[error_pb2.error_mapping]
     return row
+
+
+@cache
+def _code(reason: error_pb2.ErrorReason.ValueType) -> int:
+    number: int = grpc.StatusCode[mapping(reason).grpc_code].value[0]
+    return number
 
 
 def to_status(error: ChatError, request_id: str) -> status_pb2.Status:
@@ -53,29 +60,34 @@ def to_status(error: ChatError, request_id: str) -> status_pb2.Status:
         )
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if error.retry_after is not None:
-        delay = Duration()
-        delay.FromMilliseconds(round(error.retry_after * 1000))
+        seconds, rest = divmod(round(error.retry_after * 1000), 1000)
+        delay = Duration(seconds=seconds, nanos=rest * 1_000_000)
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    status = status_pb2.Status(
-        code=grpc.StatusCode[mapping(error.reason).grpc_code].value[0], message=message
-    )
+    status = status_pb2.Status(code=_code(error.reason), message=message)
     for detail in details:
-        packed = any_pb2.Any()
-        packed.Pack(detail)
-        status.details.append(packed)
+        status.details.add().Pack(detail)
     return status
+
+
+def to_grpc(
+    error: ChatError, request_id: str
+) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]:
+    """Code, text and trailing metadata."""
+    status = rpc_status.to_status(to_status(error, request_id))
+    # How gRPC's retries are told to let it be, whatever the code is (gRFC A6).
+    never = (("grpc-retry-pushback-ms", "-1"),) if error.worked else ()
+    trailers = (("x-request-id", request_id), *never, *status.trailing_metadata)
+    return status.code, status.details, trailers
 
 
 def to_rpc_error(error: ChatError, request_id: str) -> grpc.aio.AioRpcError:
     """What a client's stub would raise if this error came over the wire."""
-    status = rpc_status.to_status(to_status(error, request_id))
+    code, details, trailers = to_grpc(error, request_id)
     return grpc.aio.AioRpcError(
-        status.code,
+        code,
         initial_metadata=grpc.aio.Metadata(),
-        trailing_metadata=grpc.aio.Metadata(
-            ("x-request-id", request_id), *status.trailing_metadata
-        ),
-        details=status.details,
+        trailing_metadata=grpc.aio.Metadata(*trailers),
+        details=details,
     )
 
 

@@ -50,9 +50,33 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database for stored completions, which does not exist yet, or is empty."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/completions.db"
+        yield f"sqlite:///{tmp_path}/completions.db"
+        return
     server: PostgresServer = request.getfixturevalue("postgres")
-    return server.new_database()
+    with server.database() as url:
+        yield url
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes run the tests (`pytest -n`), says which go to the same one.
+
+    Those of the real model, which uses all cores by itself, come one after the other, and first,
+    as they take the longest; those of PostgreSQL share one server; the others are by file.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=lambda item: ("model", "postgres", _group(item)).index(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    names = item.fixturenames if isinstance(item, pytest.Function) else []
+    if "model_path" in names:
+        return "model"
+    if "postgres" in names or "database_url" in names:
+        return "postgres"
+    return item.path.name

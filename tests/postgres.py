@@ -15,6 +15,14 @@ from pathlib import Path
 _USER = "nobody" if os.geteuid() == 0 else None
 
 
+# Whoever was killed may have left its connection behind, and locks with it.
+_EMPTY = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid();
+DROP SCHEMA public CASCADE; CREATE SCHEMA public;
+"""
+
+
 class PostgresServer:
     """One server, reached by a socket in its directory."""
 
@@ -23,6 +31,7 @@ class PostgresServer:
         self._programs = programs
         self._data = directory / "data"
         self._numbers = itertools.count(1)
+        self._used: list[str] = []
 
     def initialize(self) -> None:
         self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N")
@@ -37,11 +46,23 @@ class PostgresServer:
         """As a crash would; what was committed is there after the next start."""
         self._run("pg_ctl", "-D", self._data, "-w", "-m", "immediate", "stop")
 
-    def new_database(self) -> str:
-        """The URL of an empty one."""
-        name = f"test{next(self._numbers)}"
-        self._run("createdb", "-h", self.directory, "-U", "postgres", name)
-        return f"postgresql://postgres@/{name}?host={self.directory}"
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """The URL of an empty one, for a while. Emptying takes a tenth of making a new one."""
+        if self._used:
+            name = self._used.pop()
+            self._run("psql", *self._address, "-d", name, "-q", "-c", _EMPTY)
+        else:
+            name = f"test{next(self._numbers)}"
+            self._run("createdb", *self._address, name)
+        try:
+            yield f"postgresql://postgres@/{name}?host={self.directory}"
+        finally:
+            self._used.append(name)
+
+    @property
+    def _address(self) -> tuple[str | Path, ...]:
+        return ("-h", self.directory, "-U", "postgres")
 
     def _run(self, program: str, *arguments: str | Path) -> None:
         # To a file: the server inherits a pipe, which then never ends.

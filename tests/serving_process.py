@@ -51,6 +51,11 @@ class Server:
         return self._told(r"gRPC +(\S+)")
 
     @property
+    def admin(self) -> str:
+        """The base URL."""
+        return self._told(r"admin +(\S+)/metrics")
+
+    @property
     def key(self) -> str:
         return self._told(r"API key (\S+)")
 

@@ -19,10 +19,11 @@ from serving_process import started
 from terminal import diglot
 
 from diglot.facade import RemoteChannel
-from diglot.service.command.serve import GRACE
 from diglot.service.config import load
 from diglot.v1.model_pb2 import ListModelsRequest
 
+# What calls in flight have once a server is told to stop.
+GRACE = load(environ={}).grace_seconds
 DEPLOY = Path(__file__).parent.parent / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 # The oldest version that knows preStop.sleep without a feature gate, and the newest there is.
@@ -82,6 +83,21 @@ def test_services_and_budgets_find_the_pods(file: str, name: str) -> None:
     assert pod["terminationGracePeriodSeconds"] >= pause + GRACE + 5
 
 
+@pytest.mark.parametrize(
+    ("file", "name"), [("diglot.yaml", "diglot"), ("facade.yaml", "diglot-facade")]
+)
+def test_prometheus_finds_the_admin_port(file: str, name: str) -> None:
+    """And nobody else does: no Service leads to it."""
+    found = resources(file)
+    template = found["Deployment", name]["spec"]["template"]
+    _, container = pod_of(found["Deployment", name])
+    admin = ports_of(container)["admin"]
+    assert template["metadata"]["annotations"]["prometheus.io/port"] == str(admin)
+    for (kind, _), service in found.items():
+        if kind == "Service":
+            assert all(port["targetPort"] != "admin" for port in service["spec"]["ports"])
+
+
 def test_a_facade_is_sent_to_the_headless_service() -> None:
     service = resources("diglot.yaml")["Service", "diglot-grpc"]
     assert service["spec"]["clusterIP"] == "None"
@@ -135,7 +151,9 @@ def test_the_configuration_agrees_with_the_manifest(tmp_path: Path) -> None:
     pod = Pod(tmp_path)
     pod.put_secret("..1", {"keys.json": b"", "store-url": b"postgresql://me:secret@db/diglot"})
     settings = load(pod.directory("config") / "diglot.toml")
+    assert settings.admin.address is not None
     ports = {"http": settings.http.address.port, "grpc": settings.grpc.address.port}
+    ports["admin"] = settings.admin.address.port
     assert ports_of(pod.container) == ports
     for probe in ("startupProbe", "readinessProbe"):
         assert pod.container[probe]["grpc"]["port"] == ports["grpc"]
@@ -157,8 +175,8 @@ async def test_the_pod_takes_its_keys_from_the_secret(tmp_path: Path) -> None:
     pod.put_secret("..1", {"keys.json": keys["old"][1], "store-url": url})
     before = set(pod.directory("secrets").rglob("*"))
     command, *arguments = pod.arguments
-    ports = ("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--model", "scripted")
-    async with started(command, *arguments, *ports) as server:
+    ports = ("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+    async with started(command, *arguments, *ports, "--model", "scripted") as server:
         line = await server.said("curl ")
         assert "$DIGLOT_API_KEY" in line
         channel = RemoteChannel(server.grpc)
@@ -224,4 +242,4 @@ def test_the_servers_of_one_machine_are_those_that_the_facade_asks() -> None:
     unit = (DEPLOY / "systemd" / "diglot@.service").read_text()
     assert " ".join(f"diglot@{port}" for port in ports) in unit
     stop = int(unit.partition("TimeoutStopSec=")[2].split()[0])
-    assert stop > GRACE
+    assert stop > GRACE + 5

@@ -25,6 +25,7 @@ from diglot.facade.to_contract import to_contract
 from diglot.service.chat import ChatService
 from diglot.service.config import EmbeddedModel, MediaSettings
 from diglot.service.embedded.engine import EmbeddedEngine
+from diglot.service.embedded.process import OwnProcess
 from diglot.service.engine import Engine
 from diglot.service.entrance import NoKeys
 from diglot.service.media import Web
@@ -177,7 +178,8 @@ def seeing(
         parallel=2,
         threads=1,
     )
-    return EmbeddedEngine(model, ModelStore(model_path.parent), MediaSettings(**media), gallery)
+    process = OwnProcess(model, ModelStore(model_path.parent))
+    return EmbeddedEngine(model, process, MediaSettings(**media), gallery)
 
 
 STEADY = {"temperature": 0, "max_tokens": 8, "seed": 1}

@@ -14,7 +14,7 @@ import grpc
 from faulty_upstream import saying, upstream
 from held_upstream import TALKING, held_upstream
 from serving import ask
-from serving_process import Server, serving
+from serving_process import Server, serving, started
 
 from diglot.v1.chat_pb2_grpc import ChatServiceStub
 
@@ -103,6 +103,27 @@ async def test_streams_go_on_over_a_reload(tmp_path: Path) -> None:
             assert await server.server.stop() == 0
 
 
+async def test_limits_change_while_streams_go_on(tmp_path: Path) -> None:
+    """What runs counts under the new ones; what waits is let in as soon as they have room."""
+    async with held_upstream() as held:
+        models = model("m", held.base_url("m"))
+        async with reloading(tmp_path, models + "max_running = 1\nmax_queued = 1\n") as server:
+            first = asyncio.ensure_future(stream_over_http(server, "m"))
+            await held.asked(TALKING, times=1)
+            second = asyncio.ensure_future(stream_over_grpc(server, "m"))
+            while (await server.post("m"))[0] != 503:
+                pass
+            line = await server.reload(models + "max_running = 2\nmax_queued = 0\n")
+            assert "kept=1" in line
+            await held.asked(TALKING, times=2)
+            assert (await server.post("m"))[0] == 503
+            assert not first.done()
+            held.release()
+            assert (await first).rstrip().endswith("data: [DONE]")
+            assert await second == "one two"
+            assert (await server.post("m"))[0] == 200
+
+
 async def test_a_bad_configuration_is_refused_and_the_old_one_stays(tmp_path: Path) -> None:
     async with upstream(saying("well")) as good:
         models = model("m", good.base_url)
@@ -150,6 +171,26 @@ async def test_keys_are_changed_without_a_restart(tmp_path: Path) -> None:
             await server.post("m")
         keys = [exchange.headers["authorization"] for exchange in good.exchanges]
         assert keys == ["bearer first-key", "bearer second-key"]
+
+
+async def test_a_facade_survives_a_hangup_and_says_what_needs_a_restart(tmp_path: Path) -> None:
+    """All that it reads does."""
+    file = tmp_path / "diglot.toml"
+    file.write_text("http.keep_alive_seconds = 3\n")
+    arguments = ("--http", "127.0.0.1:0", "--service", "127.0.0.1:1", "--config", str(file))
+    async with started("facade", *arguments) as facade:
+        await facade.said("from")
+        for text, words, more in (
+            ("http.keep_alive_seconds = 3\n", "the configuration is as it was", ""),
+            ("http.keep_alive_seconds = 4\n", "needs a restart", "http.keep_alive_seconds"),
+            ("http.keep_alive_second = 4\n", "the old one stays", "http.keep_alive_second:"),
+        ):
+            file.write_text(text)
+            facade.process.send_signal(signal.SIGHUP)
+            assert more in await facade.logged(words)
+        async with aiohttp.ClientSession() as http, http.get(f"{facade.http}/../healthz") as answer:
+            assert answer.status == 200
+        assert await facade.stop() == 0
 
 
 async def test_without_a_file_a_hangup_ends_the_server(tmp_path: Path) -> None:

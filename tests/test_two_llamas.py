@@ -16,6 +16,7 @@ from diglot.service.call import Call
 from diglot.service.chat import ChatService
 from diglot.service.config import EmbeddedModel
 from diglot.service.embedded.engine import EmbeddedEngine
+from diglot.service.embedded.process import OwnProcess
 from diglot.service.errors import ChatError, EngineLost
 from diglot.service.model_store import ModelStore
 from diglot.service.models import Models, ServedModel
@@ -88,7 +89,7 @@ async def test_one_of_two_is_killed(model_path: Path, tmp_path: Path) -> None:
         parallel=1,  # so that some wait for their first token while one is answered
         threads=1,
     )
-    engines = [Llama(settings, ModelStore(tmp_path)) for _ in range(2)]
+    engines = [Llama(settings, OwnProcess(settings, ModelStore(tmp_path))) for _ in range(2)]
     news = asyncio.Event()
     for engine in engines:
         engine.news = news

@@ -82,8 +82,13 @@ class AnthropicEngine:
             raise NotReady("The server is not started.")
         check(request)
         body = to_json(request, self._model.of(request.model), self._options)
-        headers = {"anthropic-version": VERSION, "X-Request-Id": call.request_id}
+        headers = {
+            "anthropic-version": VERSION,
+            "X-Request-Id": call.request_id,
+            **dict(call.trace),
+        }
         if self._endpoint.api_key is not None:
             headers["x-api-key"] = self._endpoint.api_key
         reader = MessageReader(request)
+        call.meter.follow(reader.delivered)
         return exchange(self._session, self._endpoint.url, headers, body, reader, error_of)

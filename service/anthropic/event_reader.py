@@ -50,6 +50,7 @@ class MessageReader:
         self._model = ""
         self._tier: str | None = None
         self._opened = False
+        self._tokens = 0
         self._finished = False
         self._stopped = False
 
@@ -89,6 +90,16 @@ class MessageReader:
         if self._usage:
             yield ChatCompletionChunk(model=self._model, usage=self._spent())
 
+    def delivered(self) -> c.Usage | None:
+        """What it has come to so far: the prompt as told, and a token for each event."""
+        if not self._tokens:
+            return None
+        usage = self._spent()
+        if not self._finished:
+            usage.completion_tokens = self._tokens
+            usage.total_tokens = usage.prompt_tokens + self._tokens
+        return usage
+
     def _begin(self, index: Any, block: dict[str, Any]) -> Iterator[ChatCompletionChunk]:
         kind = block.get("type")
         if kind == "text":
@@ -117,6 +128,7 @@ class MessageReader:
     def _say(self, field: str, piece: Any) -> Iterator[ChatCompletionChunk]:
         if piece and isinstance(piece, str) and not self._finished:
             yield from self._open(with_content=True)
+            self._tokens += 1
             chunk = self._chunk()
             setattr(chunk.choices.add().delta, field, piece)
             yield chunk
@@ -124,6 +136,7 @@ class MessageReader:
     def _call(self, piece: dict[str, Any]) -> Iterator[ChatCompletionChunk]:
         if not self._finished:
             yield from self._open(with_content=False)
+            self._tokens += 1
             yield from self._pieces(self._calls.add(piece))
 
     def _pieces(self, deltas: Iterator[Any]) -> Iterator[ChatCompletionChunk]:

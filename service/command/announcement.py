@@ -12,6 +12,7 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Container, Mapping
 
 from ..config import Address, Settings
 from ..keys import KeyRing
@@ -43,6 +44,13 @@ def listening(settings: Settings, http: Address | None, grpc: Address, key: str 
         logger.warning("auth is off: whoever reaches this server can use it")
 
 
+def admin(address: Address) -> None:
+    _say(f"  admin   http://{_reachable(address)}/metrics")
+    logger.info("admin port", extra={"address": str(address)})
+    if not address.is_loopback:
+        logger.warning("the admin port listens on %s, and asks for no key", address)
+
+
 def facade_listening(settings: Settings, http: Address) -> None:
     _say(f"  HTTP    {_url(settings, http)}/v1")
     _say(f"  from    {settings.facade.service}")
@@ -50,17 +58,30 @@ def facade_listening(settings: Settings, http: Address) -> None:
     _warn("HTTP", http, encrypted=settings.http.tls_cert is not None)
 
 
-def ready(settings: Settings, http: Address | None, key: str | None, seconds: float) -> None:
+def ready(
+    settings: Settings,
+    http: Address | None,
+    key: str | None,
+    seconds: float,
+    missing: Mapping[str, str] | None = None,
+) -> None:
+    """`missing` are the models that cannot answer yet, each with the reason."""
+    missing = missing or {}
     logger.info("ready", extra={"seconds": round(seconds, 2)})
+    for name, reason in missing.items():
+        logger.warning("a model is not ready yet", extra={"model": name, "reason": reason})
     if http is not None:
-        _say(f"\nready in {seconds:.1f} s. Try:\n\n{_curl(settings, http, key)}\n")
+        _say(f"\nready in {seconds:.1f} s. Try:\n\n{_curl(settings, http, key, missing)}\n")
+        for name, reason in missing.items():
+            _say(f"not ready yet: {name} ({reason})")
 
 
-def _curl(settings: Settings, http: Address, key: str | None) -> str:
+def _curl(settings: Settings, http: Address, key: str | None, missing: Container[str] = ()) -> str:
     """A line that works when it is pasted: with the first key, or one that it makes."""
-    models = settings.models
+    names = [model.name for model in settings.models if "*" not in model.name]
+    able = [name for name in names if name not in missing]
     body = {
-        "model": next((each.name for each in models if "*" not in each.name), models[0].name),
+        "model": [*able, *names, settings.models[0].name][0],
         "messages": [{"role": "user", "content": "What is the capital of France?"}],
     }
     words = ["curl", f"{_url(settings, http)}/v1/chat/completions"]

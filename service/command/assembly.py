@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 import grpc
 
@@ -24,47 +25,86 @@ from ..config import (
     UpstreamModel,
 )
 from ..engine import Engine
-from ..entrance import Authenticator, NoKeys
-from ..keys import KeyRing, KeyRingError
+from ..entrance import NoKeys
+from ..inprocess import InProcessChannel
 from ..models import Models, Offer
 from ..scripted import ScriptedEngine
 from ..server import GrpcServer, ServerTls
-from ..state import KEYS_FILE, MODELS_DIRECTORY
+from ..state import MODELS_DIRECTORY
 from ..store import CompletionStore
 from ..upstream import Endpoint, UpstreamEngine
 from ..upstream.name import UpstreamName
 from .fleet import Fleet, Plan
+from .key_ring import keys_of
+from .telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from ..embedded.process import ModelProcess
 
 MIB = 2**20
 
+TOGETHER_WITHIN = 5.0
+"""Seconds that the models have to get ready together. Then those that are go ahead: one that is
+elsewhere, and down, keeps the others from nothing."""
 READY_WITHIN = 60.0
 """Seconds that models of a new configuration have to load while the old ones still answer."""
+
+
+Processes = Callable[[EmbeddedModel, str], "ModelProcess"]
+"""From an embedded model, and the name of the model that it is a part of."""
 
 
 class Core:
     """What answers calls, whatever carries them, as the settings want it."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.keys = _keys(settings)
-        self.authenticator: Authenticator = self.keys or NoKeys()
-        self._fleet = Fleet(partial(_engine, settings))
-        self.models = Models(self._fleet.commit(self._fleet.plan(settings)))
+    def __init__(self, settings: Settings, processes: Processes | None = None) -> None:
+        self.keys = keys_of(settings)
+        self.telemetry = Telemetry(settings)
+        self.authenticator = self.telemetry.counted(self.keys or NoKeys())
+        make = partial(_engine, settings, processes or partial(_own, settings))
+        self.fleet = Fleet(self.telemetry.engines(make))
+        self.models = Models(self.fleet.commit(self.fleet.plan(settings)))
         self._leaving: dict[asyncio.Task[None], tuple[Engine, ...]] = {}
         self.store = _store(settings)
-        self.chat = ChatService(self.models, self.store)
+        self.chat = ChatService(
+            self.models,
+            self.store,
+            metrics=self.telemetry.metrics,
+            tracing=self.telemetry.tracing,
+        )
 
     async def start(self) -> None:
-        """Returns once every model can answer, and the database can be used.
+        """Returns once it is ready. Raises ModelStoreError and StoreError."""
+        await self.begin()
+        await self.ready()
 
-        Raises ModelStoreError and StoreError.
+    async def begin(self) -> None:
+        """Starts everything. Where no model is to be fetched, that takes no time.
+
+        Raises ModelStoreError.
         """
         if self.store is not None:
             self.store.start()
         await self.models.start()
-        for engine in self.models.engines:
-            await engine.readiness.wait()
+
+    async def ready(self) -> None:
+        """Returns once the database can be used, and the models can answer: all of them, or some
+        while the others have had TOGETHER_WITHIN.
+
+        Raises StoreError.
+        """
+        await _some_ready(self.models.engines)
         if self.store is not None:
             await self.store.opened()
+
+    @property
+    def not_ready(self) -> dict[str, str]:
+        """The models that cannot answer now, each with the reason."""
+        return {
+            served.model.id: served.engine.readiness.reason
+            for served in self.models.served
+            if not served.engine.readiness.ready
+        }
 
     async def reload(self, settings: Settings) -> Plan:
         """Serves the models of these settings from now on; the rest of them changes nothing.
@@ -73,7 +113,7 @@ class Core:
         when the last call that uses them has ended. Raises ModelStoreError if a model cannot be
         had: then everything is as it was.
         """
-        plan = self._fleet.plan(settings)
+        plan = self.fleet.plan(settings)
         try:
             for engine in plan.started:
                 await engine.start()
@@ -84,7 +124,7 @@ class Core:
         except BaseException:
             await _close(plan.started)
             raise
-        earlier = self.models.replace(self._fleet.commit(plan))
+        earlier = self.models.replace(self.fleet.commit(plan))
         if plan.dropped:
             leaving = asyncio.create_task(_close_after(earlier, plan.dropped))
             self._leaving[leaving] = plan.dropped
@@ -103,13 +143,20 @@ class Core:
         finally:
             if self.store is not None:
                 await self.store.close()
+            await self.telemetry.close()
 
 
 class Service(Core):
     """The core and its gRPC face."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+    def __init__(
+        self,
+        settings: Settings,
+        processes: Processes | None = None,
+        *,
+        shared_port: bool = False,
+    ) -> None:
+        super().__init__(settings, processes)
         self.server = GrpcServer(
             self.chat,
             self.models,
@@ -117,18 +164,13 @@ class Service(Core):
             tls=server_tls(settings.grpc),
             max_message_bytes=settings.grpc.max_message_mib * MIB,
             with_reflection=settings.grpc.reflection,
+            write_timeout=settings.grpc.write_timeout_seconds,
+            shared_port=shared_port,
         )
 
-
-def _keys(settings: Settings) -> KeyRing | None:
-    if not settings.auth.enabled:
-        return None
-    named = settings.auth.keys_file
-    if named is None:
-        return KeyRing(settings.state / KEYS_FILE)
-    if not named.is_file():
-        raise KeyRingError(f"auth.keys_file: there is no file {named}")
-    return KeyRing(named)
+    def in_process(self) -> InProcessChannel:
+        """For a façade in the same process."""
+        return InProcessChannel(self.chat, self.models, self.authenticator)
 
 
 def _store(settings: Settings) -> CompletionStore | None:
@@ -136,6 +178,17 @@ def _store(settings: Settings) -> CompletionStore | None:
     if not store.enabled:
         return None
     return CompletionStore(store.database(settings.state), store.max_connections)
+
+
+async def _some_ready(engines: Iterable[Engine]) -> None:
+    waiting = [asyncio.ensure_future(engine.readiness.wait()) for engine in engines]
+    try:
+        ready, _ = await asyncio.wait(waiting, timeout=TOGETHER_WITHIN)
+        if not ready:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
 
 
 async def _close(engines: Iterable[Engine]) -> None:
@@ -148,12 +201,17 @@ async def _close_after(offer: Offer, engines: Iterable[Engine]) -> None:
     await _close(engines)
 
 
-def _engine(settings: Settings, model: SingleModel, name: str) -> Engine:
+def _engine(settings: Settings, processes: Processes, model: SingleModel, name: str) -> Engine:
     match model:
         case ScriptedModel():
             return ScriptedEngine()
         case UpstreamModel():
-            endpoint = Endpoint(model.base_url, _key(model), model.connect_timeout_seconds)
+            endpoint = Endpoint(
+                model.base_url,
+                _key(model),
+                model.connect_timeout_seconds,
+                model.continuous_usage,
+            )
             return UpstreamEngine(endpoint, UpstreamName(model.upstream_model, name))
         case AnthropicModel():
             from ..anthropic import AnthropicEngine, MessagesEndpoint, Options
@@ -175,10 +233,15 @@ def _engine(settings: Settings, model: SingleModel, name: str) -> Engine:
         case EmbeddedModel():
             # Here, so that a server of upstreams does without all that it brings.
             from ..embedded.engine import EmbeddedEngine
-            from ..model_store import ModelStore
 
-            store = ModelStore(settings.state / MODELS_DIRECTORY)
-            return EmbeddedEngine(model, store, settings.media)
+            return EmbeddedEngine(model, processes(model, name), settings.media)
+
+
+def _own(settings: Settings, model: EmbeddedModel, name: str) -> ModelProcess:
+    from ..embedded.process import OwnProcess
+    from ..model_store import ModelStore
+
+    return OwnProcess(model, ModelStore(settings.state / MODELS_DIRECTORY))
 
 
 def _key(model: UpstreamModel | AnthropicModel | DiglotModel) -> str | None:

@@ -57,6 +57,10 @@ def summary(settings: Settings) -> str:
         ("auth", "API keys" if settings.auth.enabled else "off: everybody may call"),
         *(("model", line) for model in settings.models for line in _lines(model)),
     ]
+    if settings.admin.address is not None:
+        rows.append(("admin", f"{settings.admin.address}, without a key"))
+    if settings.traces.endpoint is not None:
+        rows.append(("trace", f"to {settings.traces.endpoint}"))
     if settings.default_model is not None:
         rows.append(("default", settings.default_model))
     return table(rows)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from diglot.v1.model_pb2 import Model
 
+from ..admission import Admission, Limits
 from ..capability import Capability
 from ..config import (
     DEFAULT,
@@ -22,12 +23,21 @@ from ..config import (
     SingleModel,
     places_of,
 )
+from ..config.model_table import Placed
+from ..config.models import OF_THE_MODEL
 from ..engine import Engine
 from ..models import ServedModel
 from ..routing import Deployment, Group, RoutedEngine, Timeouts
 
 Make = Callable[[SingleModel, str], Engine]
 """From a place, and the name of the model that runs there."""
+
+# As many streams as a process can pass on to readers, 30 tokens a second each.
+_RUNNING = 1000
+# For an embedded model that is half a minute of answers of 100 tokens, and as long as they may
+# wait; where more run at a time a queue is emptied sooner.
+_QUEUED_FOR_EACH = 16
+_MOST_QUEUED = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +69,14 @@ class Fleet:
         self._running: tuple[Running, ...] = ()
         self._routed: list[RoutedEngine] = []
         self._created: dict[str, int] = {}
+        self._admissions: dict[str, Admission] = {}
+
+    def deployments(self) -> Iterator[tuple[str, Deployment, bool]]:
+        """What runs: the model's name, the deployment, and whether calls come to it by way of
+        routing, which counts them."""
+        routed = {deployment for engine in self._routed for deployment in engine.deployments}
+        for each in self._running:
+            yield each.model, each.deployment, each.deployment in routed
 
     def plan(self, settings: Settings) -> Plan:
         """Changes nothing yet."""
@@ -81,12 +99,27 @@ class Fleet:
         models = {model.name: model for model in plan.settings.models}
         created = int(time.time())
         self._created = {name: self._created.get(name, created) for name in models}
+        workers = plan.settings.workers
+        self._admissions = {name: self._admission(model, workers) for name, model in models.items()}
         deployments = iter(plan.running)
         groups = {
-            model.name: Group(model.name, [_set(next(deployments), at) for at in places_of(model)])
+            model.name: Group(
+                model.name,
+                [_set(next(deployments), at) for at in places_of(model)],
+                model.max_completion_tokens,
+            )
             for model in plan.settings.models
         }
         return [self._served(model, plan.settings, models, groups) for model in models.values()]
+
+    def _admission(self, model: ModelSettings, workers: int) -> Admission:
+        """That of the model as it was, so that what runs and waits is counted on."""
+        limits = limits_of(model).share(workers)
+        admission = self._admissions.get(model.name)
+        if admission is None:
+            return Admission(limits)
+        admission.limits = limits
+        return admission
 
     def _places(self, settings: Settings) -> Iterator[Running]:
         left = list(self._running)
@@ -130,22 +163,29 @@ class Fleet:
             engine,
             model.max_completion_tokens,
             aliases,
+            self._admissions[model.name],
+            model.timeout_seconds,
         )
+
+
+def limits_of(model: ModelSettings) -> Limits:
+    """What a model takes on."""
+    running = model.max_running or sum(map(_at_a_time, places_of(model)))
+    queued = model.max_queued
+    if queued is None:
+        queued = min(_QUEUED_FOR_EACH * running, _MOST_QUEUED)
+    return Limits(running, queued, model.max_queue_seconds)
+
+
+def _at_a_time(place: SingleModel) -> int:
+    # llama.cpp would queue what is more, without an end, and without turns.
+    return place.slots if isinstance(place, EmbeddedModel) else _RUNNING
 
 
 def _essence(place: SingleModel, model: ModelSettings) -> SingleModel:
     """Without what its engine does not know, so that a change there starts nothing again."""
     defaults = {
-        key: type(place).model_fields[key].default
-        for key in (
-            "aliases",
-            "fallback",
-            "weight",
-            "first_token_timeout_seconds",
-            "between_tokens_timeout_seconds",
-            "total_timeout_seconds",
-            "max_completion_tokens",
-        )
+        key: type(place).model_fields[key].default for key in (*OF_THE_MODEL, *Placed.model_fields)
     }
     return place.model_copy(update=defaults | {"name": model.name})
 

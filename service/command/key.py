@@ -23,6 +23,12 @@ def register(commands: Commands) -> None:
         " shown again.",
     )
     add.add_argument("name", metavar="NAME", help="a label: whose key, or for what")
+    add.add_argument(
+        "--models",
+        metavar="NAME,…",
+        help="the only models that it may use: names or aliases, or their beginnings, as in"
+        " 'gpt*' (default: all)",
+    )
     add.set_defaults(run=_add)
 
     show = actions.add_parser("list", help="list the keys", description="Lists the keys.")
@@ -45,9 +51,14 @@ def register(commands: Commands) -> None:
 
 def _add(arguments: argparse.Namespace) -> int:
     from ..keys import KeyRingError
+    from ..model_names import ModelNames
 
     try:
-        print(_ring(arguments).add(arguments.name))
+        models = None if arguments.models is None else ModelNames.listed(arguments.models)
+    except ValueError as error:
+        raise Failure(f'--models: found "{arguments.models}"; {error}') from error
+    try:
+        print(_ring(arguments).add(arguments.name, models))
     except KeyRingError as error:
         raise Failure(str(error)) from error
     return 0
@@ -60,8 +71,11 @@ def _list(arguments: argparse.Namespace) -> int:
         keys = _ring(arguments).list()
     except KeyRingError as error:
         raise Failure(str(error)) from error
-    rows = [(each.id, each.name, f"{each.created:%Y-%m-%d %H:%M:%S} UTC") for each in keys]
-    print(table([("ID", "NAME", "CREATED"), *rows]))
+    rows = [
+        (each.id, each.name, f"{each.created:%Y-%m-%d %H:%M:%S} UTC", str(each.models or "*"))
+        for each in keys
+    ]
+    print(table([("ID", "NAME", "CREATED", "MODELS"), *rows]))
     return 0
 
 

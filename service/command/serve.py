@@ -10,30 +10,32 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
 from typing import TypeVar
 
 import uvloop
 
-from diglot.facade import Channel, FacadeOptions, HttpServer, RemoteChannel, build_app
+from diglot.facade import Channel, FacadeOptions, HttpServer, RemoteChannel, Watch, build_app
 
 from ..config import Address, Settings
-from ..inprocess import InProcessChannel
 from ..model_store import ModelStoreError
 from ..store import StoreError
 from . import announcement
+from .admin import Exposition, admin_port, facade_unready, service_unready
 from .arguments import Failure
 from .assembly import MIB, Service, channel_credentials, https
-from .reload import Reread, hangups, reloading
+from .garbage import settle
+from .reload import Reread, core_reload, nothing_to_reload, reloading
+from .signals import asked_by, until_stopped
+from .telemetry import Telemetry
 
 logger = logging.getLogger("diglot")
 
 T = TypeVar("T")
-
-GRACE = 10.0
-"""Seconds that calls in flight have to finish once the server is told to stop."""
 
 
 def run_serve(settings: Settings, reread: Reread | None) -> int:
@@ -46,9 +48,9 @@ def run_service(settings: Settings, reread: Reread | None) -> int:
     return _run(_serve(settings, reread, with_http=False))
 
 
-def run_facade(settings: Settings) -> int:
+def run_facade(settings: Settings, reread: Reread | None) -> int:
     """The HTTP face alone, over a service elsewhere."""
-    return _run(_facade(settings))
+    return _run(_facade(settings, reread))
 
 
 def _run(main: Coroutine[None, None, None]) -> int:
@@ -60,74 +62,111 @@ async def _serve(settings: Settings, reread: Reread | None, *, with_http: bool) 
     began = time.perf_counter()
     service = Service(settings)
     first_key = announcement.first_key(service.keys)
-    async with AsyncExitStack() as running, _until_stopped() as stopped:
+    async with AsyncExitStack() as running, until_stopped() as stopped:
         # Without a file there is nothing to read again, and a hangup is the terminal's.
-        hangup = running.enter_context(hangups()) if reread else None
+        hangup = running.enter_context(asked_by(signal.SIGHUP)) if reread else None
         running.push_async_callback(service.close)
-        faces = Faces()
+        faces = Faces(settings, watch=service.telemetry.http_watch)
+        exposition = Exposition(service.telemetry, service)
+        unready = partial(service_unready, service, faces)
+        await running.enter_async_context(admin_port(settings, exposition.gather, unready))
         running.push_async_callback(faces.stop)
-        port = await _bound(settings.grpc.address, service.server.start(str(settings.grpc.address)))
-        faces.add(service.server.stop)
-        grpc_address = Address(settings.grpc.address.host, port)
-        http_address = None
-        if with_http:
-            channel = InProcessChannel(service.chat, service.models, service.authenticator)
-            http_address = await _serve_http(faces, settings, channel)
+        grpc_address = await faces.serve_grpc(service)
+        http_address = await faces.serve_http(service.in_process()) if with_http else None
         announcement.listening(settings, http_address, grpc_address, first_key)
-        if await stopped(_ready(service)):
-            announcement.ready(settings, http_address, first_key, time.perf_counter() - began)
+        if await stopped(or_failure(service.start())):
+            seconds = time.perf_counter() - began
+            announcement.ready(settings, http_address, first_key, seconds, service.not_ready)
+            settle()
             if reread and hangup:
-                await stopped(reloading(service, settings, reread, hangup))
+                await stopped(reloading(core_reload(service), lambda: settings, reread, hangup))
             else:
                 await stopped(asyncio.get_running_loop().create_future())
         logger.info("stopping")
 
 
-async def _facade(settings: Settings) -> None:
-    async with AsyncExitStack() as running, _until_stopped() as stopped:
-        channel = RemoteChannel(settings.facade.service, channel_credentials(settings.facade))
+async def _facade(settings: Settings, reread: Reread | None) -> None:
+    async with AsyncExitStack() as running, until_stopped() as stopped:
+        hangup = running.enter_context(asked_by(signal.SIGHUP)) if reread else None
+        channel = remote_channel(settings)
         running.push_async_callback(channel.close)
-        faces = Faces()
+        telemetry = Telemetry(settings)
+        running.push_async_callback(telemetry.close)
+        faces = Faces(settings, watch=telemetry.http_watch)
+        exposition = Exposition(telemetry)
+        unready = partial(facade_unready, channel.Check, faces)
+        await running.enter_async_context(admin_port(settings, exposition.gather, unready))
         running.push_async_callback(faces.stop)
-        address = await _serve_http(faces, settings, channel)
+        address = await faces.serve_http(channel)
         announcement.facade_listening(settings, address)
-        await stopped(asyncio.get_running_loop().create_future())
+        settle()
+        if reread and hangup:
+            await stopped(reloading(nothing_to_reload, lambda: settings, reread, hangup))
+        else:
+            await stopped(asyncio.get_running_loop().create_future())
         logger.info("stopping")
 
 
-async def _serve_http(faces: Faces, settings: Settings, channel: Channel) -> Address:
-    http = settings.http
-    options = FacadeOptions(
-        require_key=settings.auth.enabled,
-        timeout=http.timeout_seconds,
-        max_body=http.max_body_mib * MIB,
-        keepalive=http.keep_alive_seconds,
-    )
-    server = HttpServer(
-        build_app(channel, options), http.address.host, http.address.port, https(http)
-    )
-    await _bound(http.address, server.start())
-    faces.add(server.stop)
-    return Address(http.address.host, server.port)
+def remote_channel(settings: Settings) -> RemoteChannel:
+    """To the service that a façade on its own has its answers from."""
+    return RemoteChannel(settings.facade.service, channel_credentials(settings.facade))
 
 
 class Faces:
     """The listeners that have started. They stop together: each refuses new calls at once, and
-    all of them share one time of grace."""
+    all of them share one time of grace.
 
-    def __init__(self) -> None:
+    `sockets` listen for HTTP already, where several processes share a port.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        sockets: Sequence[socket.socket] = (),
+        watch: Watch | None = None,
+    ) -> None:
+        self.stopping = False
+        self._settings = settings
+        self._watch = watch
+        self._sockets = sockets
         self._stops: list[Callable[[float], Awaitable[None]]] = []
 
-    def add(self, stop: Callable[[float], Awaitable[None]]) -> None:
-        self._stops.append(stop)
+    async def serve_grpc(self, service: Service, address: Address | None = None) -> Address:
+        """Where it listens. Raises Failure."""
+        address = address or self._settings.grpc.address
+        port = await _bound(address, service.server.start(str(address)))
+        self._stops.append(service.server.stop)
+        return Address(address.host, port)
+
+    async def serve_http(self, channel: Channel) -> Address:
+        """Likewise."""
+        http = self._settings.http
+        options = FacadeOptions(
+            require_key=self._settings.auth.enabled,
+            timeout=http.timeout_seconds,
+            max_body=http.max_body_mib * MIB,
+            keepalive=http.keep_alive_seconds,
+            headers_timeout=http.headers_timeout_seconds,
+            body_timeout=http.body_timeout_seconds,
+            write_timeout=http.write_timeout_seconds,
+        )
+        host, port = http.address.host, http.address.port
+        server = HttpServer(
+            build_app(channel, options, self._watch), host, port, https(http), self._sockets
+        )
+        await _bound(http.address, server.start())
+        self._stops.append(server.stop)
+        return Address(host, server.port)
 
     async def stop(self) -> None:
-        await asyncio.gather(*(stop(GRACE) for stop in self._stops))
+        self.stopping = True
+        await asyncio.gather(*(stop(self._settings.grace_seconds) for stop in self._stops))
 
 
-async def _ready(service: Service) -> None:
+async def or_failure(starting: Awaitable[None]) -> None:
+    """What the person at the command line is told if the core does not start."""
     try:
-        await service.start()
+        await starting
     except ModelStoreError as error:
         raise Failure(str(error)) from error
     except StoreError as error:
@@ -140,41 +179,3 @@ async def _bound(address: Address, starting: Awaitable[T]) -> T:
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
         raise Failure(f"cannot listen on {address}: {why}") from error
-
-
-Stopped = Callable[[Awaitable[object]], Coroutine[None, None, bool]]
-
-
-@asynccontextmanager
-async def _until_stopped() -> AsyncIterator[Stopped]:
-    """Gives a function that awaits something, or the signal to stop: true if it was done.
-
-    The second SIGINT or SIGTERM ends the process as it would have without us: for who does
-    not want to wait for calls in flight.
-    """
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-
-    def on_signal() -> None:
-        stop.set()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)
-
-    async def stopped(work: Awaitable[object]) -> bool:
-        task = asyncio.ensure_future(work)
-        stopping = asyncio.ensure_future(stop.wait())
-        try:
-            await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                return False
-            await task
-            return True
-        finally:
-            for future in (task, stopping):
-                future.cancel()
-            await asyncio.gather(task, stopping, return_exceptions=True)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
-    yield stopped

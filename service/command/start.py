@@ -65,6 +65,19 @@ def register(commands: Commands) -> None:
     for name, parser in (("serve", serve), ("service", service), ("facade", facade)):
         add_config(parser)
         parser.add_argument(
+            "--workers",
+            metavar="N",
+            type=int,
+            help="serve in N processes on the same ports (default: in this one)",
+        )
+        parser.add_argument(
+            "--admin",
+            metavar="HOST:PORT",
+            type=address,
+            help="where to listen for /metrics, /healthz and /readyz, without a key (default:"
+            " nowhere)",
+        )
+        parser.add_argument(
             "--log-format",
             choices=("text", "json"),
             help="lines for people or for machines (default: text)",
@@ -88,16 +101,20 @@ def _run(arguments: argparse.Namespace) -> int:
     # We start programs but never fork to go on in Python, which is all that grpc's handlers are
     # for; they would only say so in the log. Read when grpc is imported.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    from .serve import run_facade, run_serve, run_service
-
     reread = read if arguments.config else None
     try:
+        if settings.workers > 1:
+            from .workers import run_workers
+
+            return run_workers(arguments.command, settings, reread)
+        from .serve import run_facade, run_serve, run_service
+
         match arguments.command:
             case "serve":
                 return run_serve(settings, reread)
             case "service":
                 return run_service(settings, reread)
             case _:
-                return run_facade(settings)
+                return run_facade(settings, reread)
     except KeyRingError as error:
         raise Failure(str(error)) from error

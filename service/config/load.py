@@ -29,6 +29,8 @@ class Flags:
     model: str | None = None
     log_format: str | None = None
     service: str | None = None
+    admin: str | Address | None = None
+    workers: int | None = None
 
 
 def load(
@@ -59,8 +61,12 @@ def load(
 
     override("--http", "http", "address", flags.http)
     override("--grpc", "grpc", "address", flags.grpc)
+    override("--admin", "admin", "address", flags.admin)
     override("--log-format", "log", "format", flags.log_format)
     override("--service", "facade", "service", flags.service)
+    if flags.workers is not None:
+        table["workers"] = flags.workers
+        origins[("workers",)] = "--workers"
     variable = environ.get("DIGLOT_STATE") or None
     state = flags.state or variable
     if state is not None:

@@ -22,6 +22,15 @@ class Offered(Section):
     """Other names that requests may call it."""
     fallback: Name | None = None
     """The model that answers while this one cannot; absent: none."""
+    max_running: int | None = Field(default=None, ge=1, le=1_000_000)
+    """How many answers it gives at a time. Absent: what it can do at once, if Diglot runs it, else
+    1000."""
+    max_queued: int | None = Field(default=None, ge=0, le=1_000_000)
+    """How many requests may wait for that. Absent: 16 for each answer at a time, at most 1000."""
+    max_queue_seconds: Seconds = 30
+    """How long each may wait. What finds no place, or waits for too long, is refused."""
+    timeout_seconds: Seconds | None = None
+    """The longest that a call may take, waiting included. Absent: as long as its caller waits."""
 
 
 class Placed(Section):

@@ -19,6 +19,9 @@ from .model_table import ModelTable, Offered, as_tuple
 from .section import MostTokens, Name, Section
 from .upstreams import AnthropicModel, DiglotModel, UpstreamModel
 
+PARALLEL = 4
+"""Answers at a time of an embedded model, where the configuration is silent."""
+
 
 class EmbeddedModel(ModelTable):
     """A model that Diglot runs itself, in llama.cpp."""
@@ -28,7 +31,8 @@ class EmbeddedModel(ModelTable):
     """What requests call it."""
     max_completion_tokens: MostTokens = None
     """The most tokens that an answer may have: more is refused, and who asks for no limit gets
-    this one. Absent: what the context has room for."""
+    this one. Absent: what the context has room for; of the catalogue's small models, which may
+    not find an end, who asks for no limit gets 1024."""
     source: str = Field(default_factory=lambda data: data.get("name", ""), min_length=1)
     """A name of the catalogue, a path or URL of a GGUF file, or org/repo:quant on Hugging Face.
     The model's name if absent."""
@@ -47,6 +51,11 @@ class EmbeddedModel(ModelTable):
     catalogue, else 1, as OpenAI has it."""
     top_p: float | None = Field(default=None, ge=0, le=1)
     """Likewise."""
+
+    @property
+    def slots(self) -> int:
+        """How many answers llama.cpp is set up to generate at a time."""
+        return self.parallel or PARALLEL
 
     @field_validator("source", "projector")
     @classmethod
@@ -91,7 +100,8 @@ KINDS: dict[str, type[Section]] = {
     "scripted": ScriptedModel,
 }
 
-_OF_THE_MODEL = ("aliases", "fallback", "max_completion_tokens")
+OF_THE_MODEL = (*Offered.model_fields, "max_completion_tokens")
+"""Keys that a deployment has not."""
 
 
 class RoutedModel(Offered):
@@ -131,7 +141,7 @@ class RoutedModel(Offered):
     def _distinct(cls, deployments: tuple[SingleModel, ...]) -> tuple[SingleModel, ...]:
         first: dict[str, int] = {}
         for index, each in enumerate(deployments):
-            for key in _OF_THE_MODEL:
+            for key in OF_THE_MODEL:
                 if key in each.model_fields_set:
                     raise fault("belongs to the model, not to a deployment", key=f"[{index}].{key}")
             earlier = first.setdefault(each.name, index)

@@ -34,6 +34,7 @@ from .model_table import as_tuple
 from .models import EmbeddedModel, ModelSettings
 from .names import check_default, check_fallbacks, check_names
 from .section import GrpcClient, Name, Section
+from .telemetry import AdminSettings, TracesSettings
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
@@ -52,7 +53,14 @@ class HttpSettings(Section):
     keep_alive_seconds: Seconds = 10
     """How long a stream may be silent before a comment keeps proxies from cutting it."""
     timeout_seconds: Seconds = 600
-    """The longest a call may take: what OpenAI's own clients wait by default."""
+    """The longest a call may take: what OpenAI's own clients wait by default. Callers that wait
+    for less say so in X-Request-Timeout."""
+    headers_timeout_seconds: Seconds = 30
+    """How long the headers of a connection's first request may take to arrive."""
+    body_timeout_seconds: Seconds = 60
+    """How long a request's body may take to arrive, with a second more for each 64 KiB of it."""
+    write_timeout_seconds: Seconds = 60
+    """How long a client may leave unread what was sent to it, before it is cut off."""
 
     @model_validator(mode="after")
     def _tls(self) -> Self:
@@ -73,6 +81,8 @@ class GrpcSettings(Section):
     """Certificates, PEM, one of which must have signed a client's own (mTLS)."""
     max_message_mib: Megabytes = 32
     """Longest message, either way."""
+    write_timeout_seconds: Seconds = 60
+    """How long a client may leave a stream unread, before it is cut off."""
     reflection: bool = True
     """Whether grpcurl and its like may ask for the contract."""
 
@@ -170,10 +180,16 @@ class Settings(Section):
 
     state: Directory = Field(default_factory=default_state_directory)
     """Where keys, models and stored completions are kept."""
+    workers: int = Field(default=1, ge=1, le=256)
+    """How many processes serve, on the same ports. 1: no process besides."""
+    grace_seconds: Seconds = 30
+    """How long calls in flight may go on once the server is told to stop."""
     http: HttpSettings = HttpSettings()
     grpc: GrpcSettings = GrpcSettings()
     auth: AuthSettings = AuthSettings()
     log: LogSettings = LogSettings()
+    admin: AdminSettings = AdminSettings()
+    traces: TracesSettings = TracesSettings()
     store: StoreSettings = StoreSettings()
     media: MediaSettings = MediaSettings()
     facade: FacadeSettings = FacadeSettings()

@@ -76,6 +76,9 @@ class UpstreamModel(_Elsewhere):
     kind: Literal["upstream"]
     base_url: str
     """The server's API, as an OpenAI client would be given it: with /v1."""
+    continuous_usage: bool = False
+    """Asks the server to tell with each token what was spent so far, as vLLM can: answers that end
+    early are then accounted with their prompt, and to the token. OpenAI itself refuses the key."""
 
     @field_validator("base_url")
     @classmethod

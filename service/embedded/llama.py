@@ -10,11 +10,16 @@ from diglot.v1 import completion_pb2 as c
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
+from ..errors import UpstreamInvalid
 from ..upstream.chunk_reader import ChunkReader
 from ..upstream.request_json import Json, to_json
+from ..upstream.values import count, text
 from .answer_form import AnswerForm
 from .call_reader import CallReader
 from .tool_prompt import prompted
+
+# Tokens of the prompt that were cached and those that were not, and those of the answer.
+_TIMED = ("cache", "prompt", "predicted")
 
 # It cuts seeds to 32 bits, and takes the highest of those for "any".
 _SEEDS = 2**32 - 1
@@ -41,10 +46,12 @@ def to_llama(
     *,
     temperature: float,
     top_p: float,
+    max_tokens: int | None = None,
 ) -> Json:
     """The request as llama.cpp must be asked so that it does what OpenAI's API says.
 
-    `temperature` and `top_p` are for a request that has none: llama.cpp has its own mind there.
+    `temperature`, `top_p` and `max_tokens` are for a request that has none: llama.cpp has its own
+    mind about the first two.
     """
     asked = to_json(request)
     body: dict[str, Any] = {
@@ -52,6 +59,8 @@ def to_llama(
     }
     body.setdefault("temperature", temperature)
     body.setdefault("top_p", top_p)
+    if max_tokens is not None and "max_completion_tokens" not in body:
+        body.setdefault("max_tokens", max_tokens)
     if "seed" in body:
         body["seed"] %= _SEEDS
     if request.logprobs:
@@ -60,6 +69,8 @@ def to_llama(
     # It notices that a client has left only when it writes, so let it write while it reads
     # the prompt.
     body["return_progress"] = True
+    # And tells with each token what was spent: of an answer that ends early it is all we hear.
+    body["timings_per_token"] = True
     body["messages"] = prompted(asked, form)
     if grammar is not None:
         body["grammar"] = grammar
@@ -77,34 +88,67 @@ class LlamaChunkReader(ChunkReader):
         self._calls = form is not None and bool(form.calls)
         self._deprecated = bool(request.functions)
         self._readers: dict[int, CallReader] = {}
+        self._timings: dict[int, Json] = {}
 
     def count(self, usage: c.Usage) -> None:
         self.usage = usage if self.usage is None else summed(self.usage, usage)
 
+    def delivered(self) -> c.Usage | None:
+        total: c.Usage | None = None
+        for timings in self._timings.values():
+            usage = _spent(timings)
+            total = usage if total is None else summed(total, usage)
+        return total
+
+    def _stamped(self, chunk: ChatCompletionChunk, value: Json) -> ChatCompletionChunk:
+        timings = value.get("timings")
+        if isinstance(timings, dict) and timings.get("predicted_n"):
+            choice = chunk.choices[0]
+            if not choice.delta.role:  # which comes before the first token, in the same event
+                self._timings[choice.index] = timings
+        return super()._stamped(chunk, value)
+
     def read_choice(self, body: Json) -> Iterator[ChatCompletionChunk]:
-        index = body.get("index")
-        if not self._calls or not isinstance(index, int):
+        index, delta = body.get("index"), body.get("delta")
+        if not self._calls or type(index) is not int or not isinstance(delta, dict):
             yield from super().read_choice(body)
             return
         reader = self._readers.get(index)
         if reader is None:
             reader = self._readers[index] = CallReader(deprecated=self._deprecated)
-        entries = (body.get("logprobs") or {}).get("content") or []
-        pieces = [*reader.read(body["delta"].get("content") or "", entries)]
+        logprobs = body.get("logprobs")
+        entries = logprobs.get("content") if isinstance(logprobs, dict) else None
+        try:
+            pieces = [
+                *reader.read(
+                    text(delta.get("content")) or "", entries if isinstance(entries, list) else []
+                )
+            ]
+        except ValueError:
+            raise UpstreamInvalid("The model's server sent a call that is not JSON.") from None
         if body.get("finish_reason"):
             pieces += reader.end(cut=body["finish_reason"] == "length")
-        for delta, own in pieces:
-            logprobs = {"content": own} if own else None
-            yield from super().read_choice({"index": index, "delta": delta, "logprobs": logprobs})
+        for piece, own in pieces:
+            said = {"content": own} if own else None
+            yield from super().read_choice({"index": index, "delta": piece, "logprobs": said})
         yield from super().read_choice({**body, "delta": {}, "logprobs": None})
+
+
+def _spent(timings: Json) -> c.Usage:
+    cached, fresh, answer = (count(timings.get(f"{name}_n")) or 0 for name in _TIMED)
+    prompt = count(cached + fresh) or 0
+    total = count(prompt + answer) or 0
+    usage = c.Usage(prompt_tokens=prompt, completion_tokens=answer, total_tokens=total)
+    usage.prompt_tokens_details.cached_tokens = cached
+    return usage
 
 
 def summed(one: c.Usage, other: c.Usage) -> c.Usage:
     """The usage of several answers to one prompt."""
     total = c.Usage()
     total.CopyFrom(one)
-    total.completion_tokens += other.completion_tokens
-    total.total_tokens = total.prompt_tokens + total.completion_tokens
+    total.completion_tokens = count(total.completion_tokens + other.completion_tokens) or 0
+    total.total_tokens = count(total.prompt_tokens + total.completion_tokens) or 0
     return total
 
 
@@ -114,10 +158,10 @@ async def in_turns(
     asked: Callable[[Json], AsyncGenerator[ChatCompletionChunk, None]],
 ) -> AsyncGenerator[ChatCompletionChunk, None]:
     """The answers that a request asks for, at most `parallel` at a time."""
-    count = body.get("n", 1)
+    answers = body.get("n", 1)
     usage = None
-    for first in range(0, count, parallel):
-        turn = body if count <= parallel else {**body, "n": min(parallel, count - first)}
+    for first in range(0, answers, parallel):
+        turn = body if answers <= parallel else {**body, "n": min(parallel, answers - first)}
         if first and "seed" in body:  # or each turn would say the same
             turn["seed"] = (body["seed"] + first) % _SEEDS
         async with aclosing(asked(turn)) as chunks:

@@ -15,6 +15,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chat_pb2_grpc import ChatServiceStub
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
+from diglot.v1.completion_pb2 import Usage
 
 from ..call import Call
 from ..capability import EVERYTHING
@@ -116,7 +117,7 @@ class PeerEngine:
     async def _ask(
         self, channel: grpc.aio.Channel, request: CreateChatCompletionRequest, call: Call
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        metadata = [("x-request-id", call.request_id)]
+        metadata = [("x-request-id", call.request_id), *call.trace]
         if self._peer.api_key is not None:
             metadata.append(("authorization", f"Bearer {self._peer.api_key}"))
         timeout = None
@@ -127,8 +128,11 @@ class PeerEngine:
             metadata=tuple(metadata),
             timeout=timeout,
         )
+        delivered = Usage()
+        call.meter.follow(lambda: delivered if delivered.completion_tokens else None)
         try:
             async for chunk in chunks:
+                delivered.completion_tokens += _says_something(chunk)
                 yield chunk
         except grpc.aio.AioRpcError as error:
             raise without(self._peer.api_key, error_of(error, request.model)) from None
@@ -139,6 +143,13 @@ class PeerEngine:
             raise UpstreamUnavailable("The upstream broke off.", retry_after=1) from None
         finally:
             chunks.cancel()
+
+
+def _says_something(chunk: ChatCompletionChunk) -> bool:
+    if not chunk.choices:
+        return False
+    delta = chunk.choices[0].delta
+    return not delta.role and delta.ByteSize() > 0
 
 
 def _channel(peer: Peer) -> grpc.aio.Channel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Set
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from diglot.v1.chunk_pb2 import ChatCompletionChunk
 from ..call import Call
 from ..capability import Capability
 from ..engine import Engine
-from ..errors import InvalidRequest, RateLimited, Unavailable, UpstreamInvalid
+from ..errors import InvalidRequest, RateLimited, Unavailable, UpstreamInvalid, name_of
 from .circuit import Circuit
 from .watch import Timeouts, Watch
 
@@ -36,6 +37,10 @@ class Deployment:
     circuit: Circuit = field(default_factory=Circuit)
     in_flight: int = 0
     """Requests under way."""
+    asked: int = 0
+    """Requests that were sent to it, so far."""
+    failures: Counter[str] = field(default_factory=Counter)
+    """Those that it did not answer well, by reason."""
 
     @property
     def capabilities(self) -> Set[Capability]:
@@ -58,6 +63,7 @@ class Deployment:
         probe = circuit.enter()
         watch = Watch(self.timeouts) if self.timeouts else None
         self.in_flight += 1
+        self.asked += 1
         try:
             async with aclosing(self.engine.stream(request, call)) as chunks:
                 answered = False
@@ -68,6 +74,7 @@ class Deployment:
                         break
                     if not answered:
                         answered = True
+                        call.meter.deployment = self.name
                         circuit.answered(probe)
                         if watch is not None:
                             watch.began()
@@ -78,6 +85,7 @@ class Deployment:
             circuit.succeeded()
             raise
         except FAILURES as error:
+            self.failures[name_of(error).lower()] += 1
             circuit.failed(probe, error.retry_after, spare=spare())
             raise
         finally:

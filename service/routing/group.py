@@ -10,16 +10,22 @@ from diglot.v1.chunk_pb2 import ChatCompletionChunk
 from ..call import Call
 from ..capability import Capability
 from ..errors import ChatError
-from ..validation.table import TABLE
+from ..validation.table import applicable
 from .affinity import Conversation
 from .deployment import Deployment
 
 
 class Group:
-    """`name` is the model's."""
+    """`name` is the model's, and so is the limit of its answers."""
 
-    def __init__(self, name: str, deployments: Sequence[Deployment]) -> None:
+    def __init__(
+        self,
+        name: str,
+        deployments: Sequence[Deployment],
+        max_completion_tokens: int | None = None,
+    ) -> None:
         self.name = name
+        self._most = max_completion_tokens
         self.deployments = tuple(deployments)
         self.capabilities: Set[Capability] = frozenset(
             can for each in deployments for can in each.capabilities
@@ -57,6 +63,20 @@ class Group:
         # Better ask than refuse unasked: it may have come back.
         return conversation.place(ready or left)
 
+    def limited(self, request: CreateChatCompletionRequest) -> CreateChatCompletionRequest:
+        """The request as this model answers it, where it was sent to another one: for no more
+        tokens than it may have."""
+        if self._most is None:
+            return request
+        limited = CreateChatCompletionRequest()
+        limited.CopyFrom(request)
+        if limited.HasField("max_tokens"):
+            limited.max_tokens = min(limited.max_tokens, self._most)
+        if limited.HasField("max_completion_tokens") or not limited.HasField("max_tokens"):
+            asked = limited.max_completion_tokens or self._most
+            limited.max_completion_tokens = min(asked, self._most)
+        return limited
+
     def stream(
         self, deployment: Deployment, request: CreateChatCompletionRequest, call: Call
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
@@ -70,8 +90,8 @@ class Group:
 
 def _refusal(request: CreateChatCompletionRequest, deployment: Deployment) -> ChatError | None:
     """What the deployment cannot do of what the request needs."""
-    for rule in TABLE:
+    for rule in applicable(request, deployment.capabilities):
         if rule.unless is not None:
-            for error in rule.errors(request, deployment.capabilities):
+            for error in rule.check(request):
                 return error
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence, Set
+from collections.abc import AsyncGenerator, Iterator, Sequence, Set
 from contextlib import aclosing
 
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
@@ -47,6 +47,11 @@ class RoutedEngine:
             deployment.engine.readiness.subscribe(self._follow)
         self._follow()
 
+    @property
+    def deployments(self) -> Iterator[Deployment]:
+        """All that it may ask, those of the fallbacks included."""
+        return (deployment for group in self._groups for deployment in group.deployments)
+
     async def start(self) -> None:
         for deployment in self._group.deployments:
             await deployment.engine.start()
@@ -78,6 +83,7 @@ class RoutedEngine:
             able = group.able(request, self.capabilities)
             if own and not able:
                 raise group.refusal(request)
+            asked = request if own else group.limited(request)
             tried: list[Deployment] = []
             while deployment := group.pick(able, tried, conversation):
                 if failure is not None and not self._may_repeat(call):
@@ -85,7 +91,7 @@ class RoutedEngine:
                 tried.append(deployment)
                 answered = False
                 try:
-                    async with aclosing(group.stream(deployment, request, call)) as chunks:
+                    async with aclosing(group.stream(deployment, asked, call)) as chunks:
                         async for chunk in chunks:
                             answered = True
                             if not own:

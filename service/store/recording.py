@@ -9,6 +9,7 @@ from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from ..call import Call
+from ..errors import ChatError
 from ..fold import Fold
 from .store import CompletionStore
 
@@ -37,6 +38,10 @@ async def recorded(
                 end.append(chunk)
     completion = whole.completion()
     completion.metadata.update(request.metadata)
-    await store.add(call.caller, request, completion)
+    try:
+        await store.add(call.caller, request, completion)
+    except ChatError as error:
+        error.worked = True
+        raise
     for chunk in end:
         yield chunk

@@ -8,7 +8,7 @@ null where tool calls follow; the finish reason once, alone, one of five; usage 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic_core import from_json
@@ -20,6 +20,7 @@ from diglot.v1.message_pb2 import ROLE_ASSISTANT
 
 from ..errors import UpstreamInvalid, UpstreamUnavailable
 from . import values
+from .alike import Alike
 from .refusal import error_in
 from .tool_calls import ToolCallMender
 
@@ -27,13 +28,19 @@ _FINISH: dict[str, c.FinishReason.ValueType] = {
     "stop": c.FINISH_REASON_STOP,
     "length": c.FINISH_REASON_LENGTH,
     "max_tokens": c.FINISH_REASON_LENGTH,
+    "model_length": c.FINISH_REASON_LENGTH,
+    "model_context_window_exceeded": c.FINISH_REASON_LENGTH,
     "tool_calls": c.FINISH_REASON_TOOL_CALLS,
     "tool_call": c.FINISH_REASON_TOOL_CALLS,
     "tool_use": c.FINISH_REASON_TOOL_CALLS,
     "content_filter": c.FINISH_REASON_CONTENT_FILTER,
+    "sensitive": c.FINISH_REASON_CONTENT_FILTER,
     "function_call": c.FINISH_REASON_FUNCTION_CALL,
 }
-_FAILED = {"abort", "aborted", "error", "cancelled"}
+_FAILED = {
+    *("abort", "aborted", "error", "cancelled"),
+    *("insufficient_system_resource", "network_error"),
+}
 
 _MOST_CHOICES = 128
 
@@ -46,13 +53,24 @@ class ChunkReader:
         named = request.function_call.WhichOneof("choice") == "name"
         self._names_a_tool = named or choice in ("function_name", "custom_name")
         self._model = model
+        self._answering = model or ""
         self._choices: dict[int, _Choice] = {}
         self._most_likely = request.top_logprobs
         self.usage: c.Usage | None = None
+        self._tokens = 0
         self._done = False
+        # Where a subclass makes something else of a choice, the like of it may mean another thing.
+        own = type(self) is not ChunkReader
+        self._alike = None if own else Alike()
 
-    def read(self, data: bytes) -> Iterator[ChatCompletionChunk]:
+    def read(self, data: bytes) -> Iterable[ChatCompletionChunk]:
         """The chunks that one event comes to: none, one, or several."""
+        if self._alike is not None and (chunk := self._alike.read(data)) is not None:
+            self._tokens += 1
+            return (chunk,)
+        return self._read(data)
+
+    def _read(self, data: bytes) -> Iterator[ChatCompletionChunk]:
         if data.startswith(b"[DONE]"):
             self._done = True
             return
@@ -70,10 +88,19 @@ class ChunkReader:
         choices = value.get("choices")
         if not isinstance(choices, list):
             return
+        opened = len(self._choices)
         for choice in choices:
             if isinstance(choice, dict):
                 for chunk in self.read_choice(choice):
-                    yield self._stamped(chunk, value)
+                    self._stamped(chunk, value)
+                    if (
+                        self._alike is not None
+                        and len(choices) == 1
+                        and len(self._choices) == opened
+                        and _is_plain(choice)
+                    ):
+                        self._alike.learn(data, chunk)
+                    yield chunk
 
     def end(self) -> Iterator[ChatCompletionChunk]:
         """What comes after the last event. Raises if the answer is not whole."""
@@ -83,18 +110,26 @@ class ChunkReader:
             raise UpstreamInvalid("The upstream ended without an answer.")
         for index, choice in self._choices.items():
             if not choice.finished:
-                yield from self._finish(index, choice, c.FINISH_REASON_STOP)
+                for chunk in self._finish(index, choice, c.FINISH_REASON_STOP):
+                    chunk.model = self._answering
+                    yield chunk
         if self.usage is not None:
-            yield ChatCompletionChunk(model=self._model or "", usage=self.usage)
+            yield ChatCompletionChunk(model=self._answering, usage=self.usage)
 
     def count(self, usage: c.Usage) -> None:
         """Takes a usage that the upstream sent. The last one counts: it is the whole."""
         self.usage = usage
 
+    def delivered(self) -> c.Usage | None:
+        """What it has come to so far, for who does not wait for the end. See `meter`."""
+        if not self._tokens:
+            return None
+        return self.usage or c.Usage(completion_tokens=self._tokens, total_tokens=self._tokens)
+
     def _stamped(self, chunk: ChatCompletionChunk, value: dict[str, Any]) -> ChatCompletionChunk:
-        model = self._model or value.get("model")
+        model = self._model or value.get("model") or self._answering
         if isinstance(model, str):
-            chunk.model = model
+            chunk.model = self._answering = model
         if isinstance(fingerprint := value.get("system_fingerprint"), str):
             chunk.system_fingerprint = fingerprint
         if isinstance(tier := value.get("service_tier"), str):
@@ -106,7 +141,7 @@ class ChunkReader:
     def read_choice(self, body: dict[str, Any]) -> Iterator[ChatCompletionChunk]:
         """The chunks for one choice of an event. Where a server has its own way, override it."""
         index = body.get("index") or 0
-        if not isinstance(index, int) or not 0 <= index < _MOST_CHOICES:
+        if type(index) is not int or not 0 <= index < _MOST_CHOICES:
             raise UpstreamInvalid("The upstream sent a choice with an impossible index.")
         delta = body.get("delta")
         delta = delta if isinstance(delta, dict) else {}
@@ -118,14 +153,17 @@ class ChunkReader:
         if said is None and not calls and reason is None:
             return
         if index not in self._choices:
-            only_calls = bool(calls) if said is None else _only_calls(said.choices[0].delta)
+            no_text = bool(calls) if said is None else _in_place_of_text(said.choices[0].delta)
             for lower in range(len(self._choices), index + 1):
                 self._choices[lower] = _Choice()
-                yield _opening(lower, with_content=lower != index or not only_calls)
+                yield _opening(lower, with_content=lower != index or not no_text)
         choice = self._choices[index]
         if said is not None:
+            self._tokens += 1
             choice.called_function |= said.choices[0].delta.HasField("function_call")
             yield said
+        elif calls:
+            self._tokens += 1
         for piece in calls:
             if isinstance(piece, dict):
                 for mended in choice.calls.add(piece):
@@ -133,9 +171,10 @@ class ChunkReader:
                     chunk.choices.add(index=index).delta.tool_calls.append(mended)
                     yield chunk
         if reason is not None and not choice.finished:
+            reason = str(reason)
             if reason in _FAILED:
                 raise UpstreamUnavailable("The upstream gave up in the middle of its answer.")
-            yield from self._finish(index, choice, _FINISH.get(str(reason), c.FINISH_REASON_STOP))
+            yield from self._finish(index, choice, _FINISH.get(reason, c.FINISH_REASON_STOP))
 
     def _finish(
         self, index: int, choice: _Choice, reason: c.FinishReason.ValueType
@@ -171,8 +210,20 @@ class _Choice:
         self.finished = False
 
 
-def _only_calls(delta: Delta) -> bool:
-    return delta.HasField("function_call") and not delta.HasField("content")
+def _is_plain(body: dict[str, Any]) -> bool:
+    """Whether what it says is all that happens to its choice."""
+    delta = body.get("delta")
+    return (
+        isinstance(delta, dict)
+        and delta.keys() == {"content"}
+        and not body.get("finish_reason")
+        and not body.get("logprobs")
+    )
+
+
+def _in_place_of_text(delta: Delta) -> bool:
+    said = (delta.HasField(field) for field in ("function_call", "refusal", "audio"))
+    return any(said) and not delta.HasField("content")
 
 
 def _opening(index: int, *, with_content: bool) -> ChatCompletionChunk:
@@ -199,7 +250,13 @@ def _said(
         if len(delta) == 1 and logprobs is None:
             return chunk
     target = choice.delta
-    if reasoning := values.text(delta.get("reasoning_content") or delta.get("reasoning")):
+    reasoning = values.text(delta.get("reasoning_content") or delta.get("reasoning"))
+    if isinstance(content, list):
+        content, thought = values.parts(content)
+        if content:
+            target.content = content
+        reasoning = reasoning or thought
+    if reasoning:
         target.reasoning_content = reasoning
     if refusal := values.text(delta.get("refusal")):
         target.refusal = refusal

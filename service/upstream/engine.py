@@ -30,6 +30,8 @@ class Endpoint:
     api_key: str | None = field(default=None, repr=False)
     connect_timeout: float = 5
     """Seconds."""
+    continuous_usage: bool = False
+    """Whether it is to tell the usage so far with each token."""
 
     @property
     def url(self) -> str:
@@ -109,7 +111,10 @@ def converse(
     that cannot be had or breaks."""
     body["stream"] = True
     body["stream_options"] = body.get("stream_options", {}) | {"include_usage": True}
-    headers = {"X-Request-Id": call.request_id}
+    if endpoint.continuous_usage:
+        body["stream_options"]["continuous_usage_stats"] = True
+    headers = {"X-Request-Id": call.request_id, **dict(call.trace)}
     if endpoint.api_key is not None:
         headers["Authorization"] = f"Bearer {endpoint.api_key}"
+    call.meter.follow(reader.delivered)
     return exchange(session, endpoint.url, headers, body, reader, error_of, lost)

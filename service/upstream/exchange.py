@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import aiohttp
+from pydantic_core import PydanticSerializationError, to_json
 
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
@@ -25,7 +26,7 @@ Refused = Callable[[int, bytes, str | None], ChatError]
 class Reader(Protocol):
     """Turns one stream's events into chunks."""
 
-    def read(self, data: bytes) -> Iterator[ChatCompletionChunk]:
+    def read(self, data: bytes) -> Iterable[ChatCompletionChunk]:
         """The chunks that one event comes to."""
 
     def end(self) -> Iterator[ChatCompletionChunk]:
@@ -85,8 +86,8 @@ def _key_in(headers: Mapping[str, str]) -> str | None:
 
 def _encoded(body: dict[str, Any]) -> bytes:
     try:
-        return json.dumps(body, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # half of a surrogate pair: JSON has only an escape for it
+        return to_json(body)
+    except PydanticSerializationError:  # half of a surrogate pair: JSON has only an escape for it
         return json.dumps(body).encode()
 
 

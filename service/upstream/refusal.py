@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from pydantic_core import from_json
@@ -15,11 +14,10 @@ from ..errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
+from .retry_after import seconds_of
 
 LONGEST_BODY = 64 * 2**10
 """Bytes that are read of an error's body."""
-
-_SECONDS = re.compile(r"\d+(\.\d+)?")
 
 
 def error_of(status: int, body: bytes, retry_after: str | None = None) -> ChatError:
@@ -34,7 +32,7 @@ def error_of(status: int, body: bytes, retry_after: str | None = None) -> ChatEr
     except ValueError:
         value = None
     error = value.get("error", value) if isinstance(value, dict) else value
-    return error_in(error, status, _seconds(retry_after))
+    return error_in(error, status, seconds_of(retry_after))
 
 
 def error_in(error: Any, status: int = 500, retry_after: float | None = None) -> ChatError:
@@ -73,10 +71,6 @@ def _overflow(body: dict[str, Any], message: str) -> ContextLengthExceeded | Non
     if isinstance(limit, int) and isinstance(prompt, int):  # llama.cpp tells both
         return ContextLengthExceeded(limit, prompt)
     return None
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    return float(retry_after) if retry_after and _SECONDS.fullmatch(retry_after) else None
 
 
 def _text(value: Any) -> str | None:

@@ -11,7 +11,7 @@ LONGEST_EVENT = 16 * 2**20
 
 
 class EventReader:
-    """Yields the data of each event, as the bytes come, in whatever pieces.
+    """Tells the data of each event, as the bytes come, in whatever pieces.
 
     Only `data` counts: comments, `event`, `id` and `retry` are passed over. Lines end in LF,
     CRLF or CR LF torn between two pieces; lone CR is not a line end, since no known server
@@ -25,8 +25,11 @@ class EventReader:
         self._data: list[bytes] = []
         self._size = 0
 
-    def feed(self, piece: bytes) -> Iterator[bytes]:
-        """Raises UpstreamInvalid for an event that is too long."""
+    def feed(self, piece: bytes) -> list[bytes]:
+        """The data of the events that end in this piece.
+
+        Raises UpstreamInvalid for an event that is too long.
+        """
         if b"\n" in piece:
             whole = b"".join((*self._rest, piece)) if self._rest else piece
             *lines, rest = whole.split(b"\n")
@@ -38,12 +41,14 @@ class EventReader:
             self._held += len(piece)
         if self._held + self._size > LONGEST_EVENT:
             raise UpstreamInvalid("The upstream sent an event that is too long.")
+        events = []
         for line in lines:
             if line.startswith(b"data:"):
                 self._size += len(line)  # also where it says nothing: it takes a place
                 self._data.append(line[5:].strip())
             elif self._data and not line.strip():
-                yield self._take()
+                events.append(self._take())
+        return events
 
     def end(self) -> Iterator[bytes]:
         """The event whose blank line an upstream left out when it closed, as some do.

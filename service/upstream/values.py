@@ -16,16 +16,43 @@ UNLIKELY = -9999.0
 
 _INT32_MAX = 2**31 - 1
 
+# Beside the details, where OpenAI has them: DeepSeek; Together; SGLang.
+_BESIDE = (
+    ("prompt_cache_hit_tokens", "prompt_tokens_details", "cached_tokens"),
+    ("cached_tokens", "prompt_tokens_details", "cached_tokens"),
+    ("reasoning_tokens", "completion_tokens_details", "reasoning_tokens"),
+)
+
 
 def text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def parts(content: list[Any]) -> tuple[str, str]:
+    """The text, and the thought, of content in parts: so Mistral's models send it that think."""
+    said, thought = [], []
+    for part in _dicts(content):
+        if part.get("type") == "text":
+            said.append(text(part.get("text")) or "")
+        elif part.get("type") == "thinking":
+            thought += [text(piece.get("text")) or "" for piece in _dicts(part.get("thinking"))]
+    return "".join(said), "".join(thought)
+
+
+def number(value: Any) -> float | None:
+    """A finite one, which a double can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
 def count(value: Any) -> int | None:
     """A number of tokens."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return min(max(int(value), 0), _INT32_MAX)
+    found = number(value)
+    return None if found is None else min(max(int(found), 0), _INT32_MAX)
 
 
 def usage(body: dict[str, Any]) -> c.Usage:
@@ -35,16 +62,21 @@ def usage(body: dict[str, Any]) -> c.Usage:
     value = c.Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,
-        total_tokens=prompt + completion if total is None else total,
+        total_tokens=(count(prompt + completion) or 0) if total is None else total,
     )
     for name in ("prompt_tokens_details", "completion_tokens_details"):
         details = body.get(name)
         if isinstance(details, dict):
             target = getattr(value, name)
             target.SetInParent()
-            for key, number in details.items():
-                if key in target.DESCRIPTOR.fields_by_name and count(number) is not None:
-                    setattr(target, key, count(number))
+            for key, told in details.items():
+                if key in target.DESCRIPTOR.fields_by_name and count(told) is not None:
+                    setattr(target, key, count(told))
+    for key, name, place in _BESIDE:
+        if (told := count(body.get(key))) is not None:
+            details = getattr(value, name)
+            if not details.HasField(place):
+                setattr(details, place, told)
     return value
 
 
@@ -62,10 +94,8 @@ def logprobs(body: dict[str, Any], most_likely: int) -> c.ChoiceLogprobs:
 
 def _token(target: c.TokenLogprob | c.TopLogprob, entry: dict[str, Any]) -> None:
     target.token = text(entry.get("token")) or ""
-    number = entry.get("logprob")
-    target.logprob = UNLIKELY
-    if isinstance(number, int | float) and math.isfinite(number):
-        target.logprob = max(number, UNLIKELY)
+    logprob = number(entry.get("logprob"))
+    target.logprob = UNLIKELY if logprob is None else max(logprob, UNLIKELY)
     octets = entry.get("bytes")
     if isinstance(octets, list):
         try:
@@ -112,8 +142,8 @@ def _verdict(target: c.ModerationResult, result: dict[str, Any]) -> None:
     for category, applies in _items(result.get("categories")):
         target.categories[category] = applies is True
     for category, score in _items(result.get("category_scores")):
-        if isinstance(score, int | float) and math.isfinite(score):
-            target.category_scores[category] = score
+        if (told := number(score)) is not None:
+            target.category_scores[category] = told
     for category, kinds in _items(result.get("category_applied_input_types")):
         if isinstance(kinds, list):
             applied = target.category_applied_input_types[category]

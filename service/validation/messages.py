@@ -17,6 +17,7 @@ ROLES_OF_PART = {
     "file": {m.ROLE_USER},
     "refusal": {m.ROLE_ASSISTANT},
 }
+_ROLES = frozenset(m.Role.values()) - {m.ROLE_UNSPECIFIED}
 MAY_LACK_CONTENT = {m.ROLE_ASSISTANT, m.ROLE_FUNCTION}
 
 
@@ -29,7 +30,7 @@ def at_least_one(request: CreateChatCompletionRequest) -> Iterator[ChatError]:
 
 def roles(request: CreateChatCompletionRequest) -> Iterator[ChatError]:
     for index, message in enumerate(request.messages):
-        if message.role == m.ROLE_UNSPECIFIED or message.role not in m.Role.values():
+        if message.role not in _ROLES:
             field = f"messages[{index}].role"
             yield MissingValue(f"Missing required parameter: '{field}'.", field=field)
 

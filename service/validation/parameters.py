@@ -52,6 +52,16 @@ def audio(request: CreateChatCompletionRequest) -> Iterator[ChatError]:
         yield MissingValue("The modality 'audio' needs the parameter 'audio'.", field="audio")
 
 
+def prediction(request: CreateChatCompletionRequest) -> Iterator[ChatError]:
+    expected = request.prediction
+    if not expected.parts and request.HasField("prediction") and not expected.HasField("content"):
+        yield MissingValue("'prediction' is empty.", field="prediction")
+    for index, part in enumerate(expected.parts):
+        if not part.HasField("text"):
+            field = f"prediction.parts[{index}]"
+            yield InvalidValue(f"Invalid '{field}': expected a text part.", field=field)
+
+
 def metadata(request: CreateChatCompletionRequest) -> Iterator[ChatError]:
     yield from more_than("metadata", len(request.metadata), 16)
     for key, value in request.metadata.items():

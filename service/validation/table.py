@@ -9,17 +9,18 @@ OpenAI's, and fields are named by their path in the contract. Open sets of words
 from __future__ import annotations
 
 from collections.abc import Set
+from functools import lru_cache
 
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 
 from ..capability import Capability
 from ..capability import Capability as Can
 from . import messages, parameters, tools
-from .rule import Rule, between, present, required, without
+from .rule import ALWAYS, Rule, between, present, required, without
 
 TABLE: tuple[Rule, ...] = (
     required("model"),
-    Rule("messages", "empty", messages.at_least_one),
+    Rule("messages", "empty", messages.at_least_one, reads=ALWAYS),
     Rule("messages[].role", "absent", messages.roles),
     Rule("messages[].parts", "beside content, empty, or of a kind that the role cannot hold",
          messages.parts),
@@ -40,8 +41,10 @@ TABLE: tuple[Rule, ...] = (
     Rule("top_logprobs", "without logprobs", parameters.top_logprobs),
     Rule("logit_bias", "negative token ids, and biases outside -100 to 100",
          parameters.logit_bias),
-    Rule("tools[].name", "not 1 to 64 letters, digits, underscores or dashes", tools.names),
-    Rule("tools[].parameters", "not a JSON Schema", tools.parameters),
+    Rule("tools[].name", "not 1 to 64 letters, digits, underscores or dashes", tools.names,
+         reads=("tools", "functions")),
+    Rule("tools[].parameters", "not a JSON Schema", tools.parameters,
+         reads=("tools", "functions")),
     Rule("tools[].custom.grammar.syntax", "neither lark nor regex", tools.grammars),
     Rule("tool_choice", "empty, or forcing a call where there are no tools", tools.choice),
     Rule("tool_choice", "naming a tool that is not among the tools", tools.chosen),
@@ -52,7 +55,8 @@ TABLE: tuple[Rule, ...] = (
     Rule("response_format.json_schema", "without a good name, or not a JSON Schema",
          tools.answer_schema),
     Rule("modalities", "neither text nor audio", parameters.modalities),
-    Rule("audio", "absent for the modality audio", parameters.audio),
+    Rule("audio", "absent for the modality audio", parameters.audio, reads=("modalities",)),
+    Rule("prediction", "empty, or with parts that are no text", parameters.prediction),
     Rule("metadata", "more than 16 pairs, keys over 64 or values over 512 characters",
          parameters.metadata),
     Rule("extra_json", "not a JSON object, or a key that has a field of its own",
@@ -87,6 +91,20 @@ TABLE: tuple[Rule, ...] = (
 
 def check(request: CreateChatCompletionRequest, capabilities: Set[Capability]) -> None:
     """Raises the first thing that is wrong, in the order of the table."""
-    for rule in TABLE:
-        for error in rule.errors(request, capabilities):
+    for rule in applicable(request, capabilities):
+        for error in rule.check(request):
             raise error
+
+
+def applicable(
+    request: CreateChatCompletionRequest, capabilities: Set[Capability]
+) -> tuple[Rule, ...]:
+    """The rules that a request with such fields can break, when asked of such a model."""
+    present = tuple(field.name for field, _ in request.ListFields())
+    return _applicable(present, frozenset(capabilities))
+
+
+# Nearly all requests have the fields of an earlier one.
+@lru_cache(maxsize=1024)
+def _applicable(present: tuple[str, ...], capabilities: frozenset[Capability]) -> tuple[Rule, ...]:
+    return tuple(rule for rule in TABLE if rule.applies(present, capabilities))

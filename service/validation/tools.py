@@ -17,6 +17,9 @@ from .rule import more_than
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
+# Over gRPC any number can come.
+_MODES = {mode for mode in t.ToolChoiceMode.values() if mode != t.TOOL_CHOICE_MODE_UNSPECIFIED}
+
 
 def names(request: CreateChatCompletionRequest) -> Iterator[ChatError]:
     for index, tool in enumerate(request.tools):
@@ -85,7 +88,7 @@ def choice(request: CreateChatCompletionRequest) -> Iterator[ChatError]:
     kind = chosen.WhichOneof("choice")
     if kind is None:
         yield MissingValue("'tool_choice' is empty.", field="tool_choice")
-    if kind == "mode" and chosen.mode == t.TOOL_CHOICE_MODE_UNSPECIFIED:
+    if kind == "mode" and chosen.mode not in _MODES:
         yield InvalidValue("'tool_choice' has no mode.", field="tool_choice")
     forces = kind != "mode" or chosen.mode == t.TOOL_CHOICE_MODE_REQUIRED
     if forces and not request.tools:
@@ -106,6 +109,11 @@ def chosen(request: CreateChatCompletionRequest) -> Iterator[ChatError]:
             if asked.custom_name not in customs:
                 yield _unknown(asked.custom_name, "tool_choice")
         case "allowed_tools":
+            if asked.allowed_tools.mode not in _MODES:
+                yield InvalidValue(
+                    "'tool_choice.allowed_tools' has no mode.",
+                    field="tool_choice.allowed_tools.mode",
+                )
             if not asked.allowed_tools.tools_json:
                 yield MissingValue(
                     "'tool_choice.allowed_tools.tools' is empty.",
@@ -140,6 +148,8 @@ def function_call(request: CreateChatCompletionRequest) -> Iterator[ChatError]:
     kind = request.function_call.WhichOneof("choice")
     if kind is None:
         yield MissingValue("'function_call' is empty.", field="function_call")
+    if kind == "mode" and request.function_call.mode not in _MODES:
+        yield InvalidValue("'function_call' has no mode.", field="function_call")
     named = request.function_call.name
     if kind == "name" and named not in {function.name for function in request.functions}:
         yield InvalidValue(

@@ -1,76 +1,97 @@
-"""Streamed answers of the scripted model: what each chunk costs the servers.
+"""Streamed answers: what each chunk costs the servers.
 
 In bursts, as chunks come from a fast upstream: there is always another one waiting. And
-paced, as a model speaks: each chunk comes alone and goes out alone.
+paced, as a model speaks: each chunk comes alone and goes out alone. Of the scripted model, and
+of an upstream that has its answer ready.
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
 from .command import run
+from .effort import Effort
+from .instant_upstream import EVENTS, INTERVAL
 from .load import Measurement, measure
 from .table import Figure, Table
 from .usage import MIB
-from .ways import Way, three_ways
+from .ways import Way, ways
 
 ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class Speech:
-    """How the model speaks, and to how many at a time."""
+    """How a model speaks, and to how many at a time."""
 
     name: str
+    model: str
     askers: int
-    script: dict[str, Any]
+    note: str
     over: float = 0
-
-    @property
-    def note(self) -> str:
-        interval = self.script.get("interval_ms")
-        pace = f"one every {interval} ms" if interval else "as fast as they are taken"
-        return (
-            f"{self.askers} streams at a time, {self.script['tokens']} tokens each, {pace}. "
-            "CPU is that of the servers, both processes where there are two. Busy: of one core; "
-            "others: what else was at work, of all cores."
-        )
+    """Seconds over which the askers begin."""
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
-BURSTS = Speech("in bursts", 16, {"tokens": 500})
-PACED = Speech("paced", 50, {"tokens": 100, "interval_ms": 20}, over=2)
+_EVERY = f"one every {1000 * INTERVAL:.0f} ms"
+SPEECHES = (
+    Speech(
+        "in bursts, scripted model",
+        "scripted",
+        16,
+        "500 tokens each, as fast as they are taken.",
+        extra={"scripted": {"tokens": 500}},
+    ),
+    Speech(
+        "paced, scripted model",
+        "scripted",
+        50,
+        f"100 tokens each, {_EVERY}.",
+        over=2,
+        extra={"scripted": {"tokens": 100, "interval_ms": 1000 * INTERVAL}},
+    ),
+    Speech("in bursts, instant upstream", "burst", 16, f"{EVENTS} events each, all at once."),
+    Speech("paced, instant upstream", "paced", 50, f"{EVENTS} events each, {_EVERY}.", over=2),
+)
+_COLUMNS = (
+    "way",
+    "chunks/s",
+    "CPU µs/chunk",
+    "chunks/s per core",
+    "servers busy",
+    "clients busy",
+    "others",
+    "RSS MiB",
+)
+_NOTE = (
+    " CPU is that of Diglot's processes, both where there are two, and the requests' own is in it. "
+    "Per core: how many chunks a whole core's time would do. Busy: of one core; others: what else "
+    "was at work, of all cores."
+)
 
 
-async def tables(seconds: float) -> list[Table]:
-    async with three_ways() as ways:
-        return [await _table(ways, BURSTS, seconds), await _table(ways, PACED, seconds)]
+async def tables(effort: Effort) -> list[Table]:
+    async with ways() as all_ways:
+        return [await _table(all_ways.through, speech, effort) for speech in SPEECHES]
 
 
-async def _table(ways: tuple[Way, ...], speech: Speech, seconds: float) -> Table:
-    taken: dict[str, list[Measurement]] = {way.name: [] for way in ways}
+async def _table(through: tuple[Way, ...], speech: Speech, effort: Effort) -> Table:
+    taken: dict[str, list[Measurement]] = {way.name: [] for way in through}
     for number in range(ROUNDS):
-        for way in ways:
+        for way in through:
             progress = f"chunks {speech.name}, round {number + 1} of {ROUNDS}: {way.name}"
             print(progress, file=sys.stderr)
-            taken[way.name].append(await _measure(way, speech, seconds / ROUNDS))
-    columns = (
-        "way",
-        "chunks/s",
-        "CPU µs/chunk",
-        "servers busy",
-        "clients busy",
-        "others",
-        "RSS MiB",
-    )
+            taken[way.name].append(await _measure(way, speech, effort.seconds / ROUNDS))
     rows = tuple((name, *_figures(measured)) for name, measured in taken.items())
-    return Table(f"Streamed chunks {speech.name}, scripted model", speech.note, columns, rows)
+    note = f"{speech.askers} streams at a time, {speech.note}{_NOTE}"
+    return Table(f"Streamed chunks {speech.name}", note, _COLUMNS, rows)
 
 
 async def _measure(way: Way, speech: Speech, seconds: float) -> Measurement:
-    client = way.client(stream=True, script=speech.script)
+    client = way.client(speech.model, stream=True, **speech.extra)
     try:
         return await measure(
             client, way.processes, askers=speech.askers, seconds=seconds, over=speech.over
@@ -83,6 +104,7 @@ def _figures(measured: list[Measurement]) -> tuple[str | Figure, ...]:
     return (
         Figure(tuple(each.tally.chunks / each.seconds for each in measured)),
         Figure(tuple(1e6 * each.cpu / each.tally.chunks for each in measured), 1),
+        Figure(tuple(each.tally.chunks / each.cpu for each in measured)),
         f"{median(each.cpu / each.seconds for each in measured):.0%}",
         f"{median(each.own_cpu / each.seconds for each in measured):.0%}",
         f"{median(each.others for each in measured):.0%}",
@@ -91,4 +113,4 @@ def _figures(measured: list[Measurement]) -> tuple[str | Figure, ...]:
 
 
 if __name__ == "__main__":
-    run(tables)
+    run(chunks=tables)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -12,14 +11,19 @@ from pathlib import Path
 
 import uvloop
 
+from . import quiet, results
+from .effort import Effort
 from .machine import description
 from .table import Table
 
-Benchmark = Callable[[float], Awaitable[list[Table]]]
+Benchmark = Callable[[Effort], Awaitable[list[Table]]]
 
 
-def run(*benchmarks: Benchmark) -> None:
-    """Prints a Markdown table for each as soon as it is there; progress goes to stderr."""
+def run(**benchmarks: Benchmark) -> None:
+    """Prints a Markdown table for each as soon as it is there; progress goes to stderr.
+
+    A benchmark's name is that of its file of results.
+    """
     module = sys.modules["__main__"]
     parser = argparse.ArgumentParser(
         prog=f"python -m {module.__spec__.name.removesuffix('.__main__')}",  # type: ignore[union-attr]
@@ -29,29 +33,61 @@ def run(*benchmarks: Benchmark) -> None:
     parser.add_argument(
         "--seconds",
         type=float,
-        default=9,
-        help="how long each figure is measured, all rounds together (default: 9)",
+        default=Effort().seconds,
+        help="how long each figure is measured, all rounds together (default: %(default)g)",
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the results there, too")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="as little as shows that it works: a second for each figure, and no waiting for "
+        "other processes to be quiet",
+    )
+    parser.add_argument(
+        "--save",
+        metavar="DIRECTORY",
+        type=Path,
+        nargs="?",
+        const=results.DIRECTORY,
+        help=f"keep the results there, as JSON (default: {_here(results.DIRECTORY)})",
+    )
     arguments = parser.parse_args()
+    effort = Effort(1 if arguments.quick else arguments.seconds, arguments.quick)
+    if effort.quick:
+        quiet.impatient()
     try:
-        uvloop.run(_run(benchmarks, arguments.seconds, arguments.json))
+        failed = uvloop.run(_run(benchmarks, effort, arguments.save))
     except asyncio.CancelledError:
         sys.exit(128 + signal.SIGTERM)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
-async def _run(benchmarks: tuple[Benchmark, ...], seconds: float, file: Path | None) -> None:
+def _here(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+async def _run(
+    benchmarks: dict[str, Benchmark], effort: Effort, directory: Path | None
+) -> list[str]:
+    """The names of those that failed; of several, one must not cost the others' results."""
     # Ended by `timeout`, too, a benchmark leaves no server behind.
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     machine = description()
     print("\n".join(f"- {name}: {text}" for name, text in machine.items()), flush=True)
-    found: list[Table] = []
-    for benchmark in benchmarks:
-        for table in await benchmark(seconds):
+    failed = []
+    for name, benchmark in benchmarks.items():
+        try:
+            tables = await benchmark(effort)
+        except Exception as error:
+            if len(benchmarks) == 1:
+                raise
+            print(f"{name} failed: {type(error).__name__}: {error}", file=sys.stderr)
+            failed.append(name)
+            continue
+        for table in tables:
             print(f"\n{table.markdown()}", flush=True)
-            found.append(table)
-    if file is not None:
-        results = {"machine": machine, "tables": [table.json() for table in found]}
-        file.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        if directory is not None:
+            results.save(directory, name, machine, tables)
+    return failed

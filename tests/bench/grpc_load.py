@@ -11,21 +11,33 @@ from .load import Tally
 
 
 class GrpcClient:
-    """`address` is HOST:PORT. All calls share one channel, as they should."""
+    """`address` is HOST:PORT. All calls share one connection, as they should.
+
+    `apart` gives it one that it does not share with other clients of that address.
+    """
 
     def __init__(
-        self, address: str, key: str, request: CreateChatCompletionRequest, *, stream: bool
+        self,
+        address: str,
+        key: str,
+        request: CreateChatCompletionRequest,
+        *,
+        stream: bool,
+        apart: bool = False,
     ) -> None:
-        self._channel = grpc.aio.insecure_channel(address)
+        options = (("grpc.use_local_subchannel_pool", int(apart)),)
+        self._channel = grpc.aio.insecure_channel(address, options)
         self._stub = ChatServiceStub(self._channel)
         self._metadata = (("authorization", f"Bearer {key}"),)
         self._request = request
         self._stream = stream
 
-    async def ask(self, tally: Tally) -> None:
+    async def ask(self, tally: Tally, due: float) -> None:
         if self._stream:
+            last, first = due, True
             async for _ in self._stub.StreamChatCompletion(self._request, metadata=self._metadata):
-                tally.chunks += 1
+                last = tally.arrived(1, last, first=first)
+                first = False
         else:
             await self._stub.CreateChatCompletion(self._request, metadata=self._metadata)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any, cast
 
 from .load import Tally
@@ -18,10 +19,17 @@ _KEPT = 2048
 
 
 class HttpClient:
-    """`address` is HOST:PORT. Asks with POST /v1/chat/completions."""
+    """`address` is HOST:PORT. Asks with POST."""
 
     def __init__(
-        self, address: str, key: str, body: dict[str, Any], *, keep_alive: bool = True
+        self,
+        address: str,
+        key: str,
+        body: dict[str, Any],
+        *,
+        path: str = "/v1/chat/completions",
+        headers: Mapping[str, str] | None = None,
+        keep_alive: bool = True,
     ) -> None:
         self._host, _, port = address.rpartition(":")
         self._port = int(port)
@@ -29,23 +37,29 @@ class HttpClient:
         self._idle: list[_Connection] = []
         content = json.dumps(body).encode()
         head = (
-            "POST /v1/chat/completions HTTP/1.1",
+            f"POST {path} HTTP/1.1",
             f"Host: {address}",
             f"Authorization: Bearer {key}",
             "Content-Type: application/json",
             f"Content-Length: {len(content)}",
             f"Connection: {'keep-alive' if keep_alive else 'close'}",
+            *(f"{name}: {value}" for name, value in (headers or {}).items()),
         )
         self._request = "\r\n".join((*head, "", "")).encode() + content
 
-    async def ask(self, tally: Tally) -> None:
-        await self.answer(tally)
+    async def ask(self, tally: Tally, due: float) -> None:
+        await self.answer(tally, due)
 
-    async def answer(self, tally: Tally) -> bytes:
+    async def answer(self, tally: Tally, due: float) -> bytes:
         """The end of the answer's body: all of it, unless it is long."""
-        connection = self._idle.pop() if self._idle else await self._connect()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.open:
+                break
+        else:
+            connection = await self._connect()
         try:
-            end = await connection.exchange(self._request, tally)
+            end = await connection.exchange(self._request, tally, due)
         except BaseException:
             connection.close()
             raise
@@ -69,20 +83,24 @@ class _Connection(asyncio.Protocol):
     """One answer at a time."""
 
     def __init__(self) -> None:
+        self.open = True
         self._transport: asyncio.Transport | None = None
         self._done: asyncio.Future[bytes] | None = None
         self._tally = Tally()
         self._head = b""
         self._missing: int | None = None
         self._end = b""
+        self._last = 0.0
+        self._first = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
-    def exchange(self, request: bytes, tally: Tally) -> asyncio.Future[bytes]:
+    def exchange(self, request: bytes, tally: Tally, due: float) -> asyncio.Future[bytes]:
         assert self._transport is not None
         self._done = asyncio.get_running_loop().create_future()
         self._tally, self._head, self._end = tally, b"", b""
+        self._last, self._first = due, True
         self._transport.write(request)
         return self._done
 
@@ -100,7 +118,10 @@ class _Connection(asyncio.Protocol):
             self._missing = int(length.partition(b"\r\n")[0]) if named else None
         # What the last piece ended with may be the beginning of what is looked for.
         known = self._end[1 - len(_EVENT) :]
-        self._tally.chunks += (known + data).count(_EVENT)
+        chunks = (known + data).count(_EVENT)
+        if chunks:
+            self._last = self._tally.arrived(chunks, self._last, first=self._first)
+            self._first = False
         self._end = (self._end + data)[-_KEPT:]
         if self._missing is None:
             if self._end.endswith(_LAST_CHUNK):
@@ -111,6 +132,7 @@ class _Connection(asyncio.Protocol):
                 self._finish()
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.open = False
         if self._done is not None and not self._done.done():
             self._done.set_exception(ConnectionError(f"no answer, but {error or 'the end'}"))
 

@@ -17,19 +17,51 @@ _WARM_UP = 0.5
 
 @dataclass
 class Tally:
-    """What has arrived."""
+    """What has arrived. Times are in seconds."""
 
     answers: int = 0
     chunks: int = 0
     waits: list[float] = field(default_factory=list)
-    """How long each answer took, in seconds."""
+    """How long each answer took, all of it."""
+    firsts: list[float] = field(default_factory=list)
+    """How long each answer took to begin."""
+    gaps: list[float] = field(default_factory=list)
+    """From one arrival of chunks to the next within an answer."""
+    failures: list[str] = field(default_factory=list)
+    """What was said instead of an answer, where that was not the end of it all."""
+
+    def arrived(self, chunks: int, since: float, *, first: bool) -> float:
+        """`since` is when the last ones came, or the first ones were due. Returns the time."""
+        now = time.perf_counter()
+        self.chunks += chunks
+        (self.firsts if first else self.gaps).append(now - since)
+        return now
+
+    def ended(self, due: float) -> None:
+        self.answers += 1
+        self.waits.append(time.perf_counter() - due)
+
+    def clear(self) -> None:
+        self.answers = self.chunks = 0
+        for each in (self.waits, self.firsts, self.gaps, self.failures):
+            each.clear()
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """In milliseconds, of seconds."""
+    if not values:
+        raise RuntimeError("nothing has arrived")
+    return 1000 * sorted(values)[min(int(len(values) * percent / 100), len(values) - 1)]
 
 
 class Client(Protocol):
     """Asks one question over and over, for many askers at a time."""
 
-    async def ask(self, tally: Tally) -> None:
-        """Adds to `tally.chunks` as they come. Raises if the answer is an error."""
+    async def ask(self, tally: Tally, due: float) -> None:
+        """Tells the tally of chunks as they come. Raises if the answer is an error.
+
+        `due` is when the question was to be asked, by time.perf_counter().
+        """
 
     async def close(self) -> None: ...
 
@@ -47,11 +79,6 @@ class Measurement:
     others: float
     """The share of the machine that others took meanwhile."""
     rss: int
-
-    def percentile(self, percent: int) -> float:
-        """Of the waits, in milliseconds."""
-        waits = sorted(self.tally.waits)
-        return 1000 * waits[min(len(waits) * percent // 100, len(waits) - 1)]
 
 
 async def measure(
@@ -82,8 +109,7 @@ async def measure(
 
 
 async def _observe(tally: Tally, processes: Sequence[int], seconds: float) -> Measurement:
-    tally.answers = tally.chunks = 0
-    tally.waits.clear()
+    tally.clear()
     others = Others()
     began, cpu, own_cpu = time.perf_counter(), cpu_seconds(processes), time.process_time()
     await asyncio.sleep(seconds)
@@ -101,6 +127,5 @@ async def _ask_on(client: Client, tally: Tally, delay: float) -> None:
     await asyncio.sleep(delay)
     while True:
         began = time.perf_counter()
-        await client.ask(tally)
-        tally.answers += 1
-        tally.waits.append(time.perf_counter() - began)
+        await client.ask(tally, began)
+        tally.ended(began)

@@ -32,6 +32,7 @@ class Server:
     process: int
     http: str
     grpc: str
+    log: Path
 
 
 @asynccontextmanager
@@ -48,7 +49,7 @@ async def state(*, with_models: bool = False) -> AsyncIterator[State]:
 
 async def _output(*arguments: str) -> str:
     process = await asyncio.create_subprocess_exec(
-        *COMMAND, *arguments, stdout=asyncio.subprocess.PIPE, env=_environment()
+        *COMMAND, *arguments, stdout=asyncio.subprocess.PIPE, env=environment()
     )
     out, _ = await process.communicate()
     if process.returncode:
@@ -65,10 +66,10 @@ async def serve(state: State, *arguments: str) -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
-async def service(state: State) -> AsyncIterator[Server]:
-    """The gRPC face alone, with the scripted model."""
-    words = ("service", "--grpc", "127.0.0.1:0", "--model", "scripted", *_of(state))
-    async with _running(state, words, last_line="models") as server:
+async def service(state: State, *arguments: str) -> AsyncIterator[Server]:
+    """The gRPC face alone."""
+    words = ("service", "--grpc", "127.0.0.1:0", *_of(state))
+    async with _running(state, (*words, *arguments), last_line="models") as server:
         yield server
 
 
@@ -84,7 +85,7 @@ def _of(state: State) -> tuple[str, str]:
     return "--state", str(state.directory)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Ours, without what would decide for the command."""
     return {key: value for key, value in os.environ.items() if not key.startswith("DIGLOT_")}
 
@@ -102,7 +103,7 @@ async def _running(
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
-            env=_environment(),
+            env=environment(),
         )
     try:
         assert process.stdout is not None
@@ -117,7 +118,7 @@ async def _running(
                 name, _, value = line.strip().partition(" ")
                 said[name] = value.strip()
         http = said.get("HTTP", "").removeprefix("http://").removesuffix("/v1")
-        yield Server(process.pid, http, said.get("gRPC", ""))
+        yield Server(process.pid, http, said.get("gRPC", ""), log)
     finally:
         await _stop(process)
 

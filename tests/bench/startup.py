@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .command import run
+from .effort import Effort
 from .http_load import HttpClient
 from .load import Tally
 from .quiet import quiet
@@ -54,19 +55,20 @@ STARTS = (
 )
 
 
-async def tables(seconds: float) -> list[Table]:
-    """A start takes what it takes: `seconds` does not matter."""
-    rows = [(start.name, *await _figures(start)) for start in STARTS]
+async def tables(effort: Effort) -> list[Table]:
+    """A start takes what it takes, however many seconds there are."""
+    rounds = effort.count(ROUNDS, 1)
+    rows = [(start.name, *await _figures(start, rounds)) for start in STARTS]
     columns = ("", "ready, s", "first token, s", "RSS MiB")
     return [Table("Start", _NOTE, columns, tuple(rows))]
 
 
-async def _figures(start: Start) -> tuple[str | Figure, ...]:
+async def _figures(start: Start, rounds: int) -> tuple[str | Figure, ...]:
     ready, answered, memory = [], [], []
     async with start.state() as here:
         arguments = start.arguments(here)
-        for number in range(ROUNDS):
-            print(f"startup, round {number + 1} of {ROUNDS}: {start.name}", file=sys.stderr)
+        for number in range(rounds):
+            print(f"startup, round {number + 1} of {rounds}: {start.name}", file=sys.stderr)
             await quiet()
             began = time.perf_counter()
             async with serve(here, *arguments) as server:
@@ -83,8 +85,8 @@ async def _first_token(address: str, key: str, model: str) -> None:
     message = {"role": "user", "content": "What is the capital of France?"}
     body: dict[str, Any] = {"model": model, "messages": [message], "max_tokens": 1, "stream": True}
     client = HttpClient(address, key, body, keep_alive=False)
-    await client.ask(Tally())
+    await client.ask(Tally(), time.perf_counter())
 
 
 if __name__ == "__main__":
-    run(tables)
+    run(startup=tables)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
+
+Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ class Figure:
         return f"{value:,.{self.digits}f}"
 
 
+Cell = str | Figure
+
+
 @dataclass(frozen=True)
 class Table:
     """What one benchmark found."""
@@ -37,7 +42,17 @@ class Table:
     title: str
     note: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[str | Figure, ...], ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    lines: Mapping[str, Points] = field(default_factory=dict)
+    """For the plots: what a table has no room for, by name."""
+
+    def number(self, row: str, column: str) -> float | None:
+        """The median of one cell, whose row begins so."""
+        for cells in self.rows:
+            if cells[0] == row:
+                cell = cells[self.columns.index(column)]
+                return cell.median if isinstance(cell, Figure) else None
+        return None
 
     def markdown(self) -> str:
         heading = [f"### {self.title}", "", self.note, ""]
@@ -49,16 +64,30 @@ class Table:
         return {
             "title": self.title,
             "note": self.note,
+            "columns": self.columns,
             "rows": [
-                {
-                    column: asdict(cell) | {"median": cell.median}
-                    if isinstance(cell, Figure)
-                    else cell
-                    for column, cell in zip(self.columns, row, strict=True)
-                }
+                [asdict(cell) if isinstance(cell, Figure) else cell for cell in row]
                 for row in self.rows
             ],
+            "lines": {
+                name: [(round(x, 4), round(y, 4)) for x, y in points]
+                for name, points in self.lines.items()
+            },
         }
+
+    @classmethod
+    def of_json(cls, found: dict[str, Any]) -> Table:
+        return cls(
+            found["title"],
+            found["note"],
+            tuple(found["columns"]),
+            tuple(tuple(map(_cell, row)) for row in found["rows"]),
+            {name: [(x, y) for x, y in points] for name, points in found["lines"].items()},
+        )
+
+
+def _cell(found: Any) -> Cell:
+    return found if isinstance(found, str) else Figure(tuple(found["values"]), found["digits"])
 
 
 def _line(cells: Sequence[str]) -> str:

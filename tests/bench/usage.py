@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,9 +12,10 @@ _TICK = 1 / os.sysconf("SC_CLK_TCK")
 MIB = 2**20
 
 
-def cpu_seconds(processes: Iterable[int]) -> float:
+def cpu_seconds(processes: Iterable[int], *, descendants: bool = True) -> float:
     """User and system time so far."""
-    return sum(_cpu_seconds(process) for process in _with_descendants(processes))
+    counted = _with_descendants(processes) if descendants else processes
+    return sum(map(_cpu_seconds, counted))
 
 
 def machine_seconds() -> float:
@@ -21,6 +23,12 @@ def machine_seconds() -> float:
     line = Path("/proc/stat").read_text().partition("\n")[0]
     user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, line.split()[1:9])
     return (user + nice + system + irq + softirq + steal) * _TICK
+
+
+def open_files() -> None:
+    """Lets this process, and those that it starts, have as many open as the system allows."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def rss(processes: Iterable[int]) -> int:

@@ -109,7 +109,7 @@ def fold(chunks: Iterable[Json]) -> Json:
 
 def _merge(into: Json, delta: Json) -> None:
     for key, value in delta.items():
-        if key in ("model", "system_fingerprint", "service_tier", "usage"):
+        if key in ("model", "system_fingerprint", "service_tier", "usage", "expires_at"):
             into[key] = value
         elif isinstance(value, str):
             into[key] = into.get(key, "") + value

@@ -90,6 +90,8 @@ REFUSED = [
     Refused(SCHEMA, "without a good name, or not a JSON Schema", {"response_format": {"type": "json_schema", "json_schema": {"name": ""}}}, f"{SCHEMA}.name"),
     Refused("modalities", "neither text nor audio", {"modalities": ["smell"]}, "modalities[0]"),
     Refused("audio", "absent for the modality audio", {"modalities": ["audio"]}),
+    Refused("prediction", "empty, or with parts that are no text", {"prediction": {"type": "content", "content": []}}),
+    Refused("prediction", "empty, or with parts that are no text", "prediction { parts { } }"),
     Refused("metadata", "more than 16 pairs, keys over 64 or values over 512 characters", {"metadata": {"k" * 65: "v"}}),
     Refused("extra_json", "not a JSON object, or a key that has a field of its own", "extra_json: '[]'"),
 

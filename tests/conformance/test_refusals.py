@@ -10,6 +10,7 @@ from google.protobuf import text_format
 from diglot.facade.param import to_param
 from diglot.service.scripted import ScriptedEngine
 from diglot.service.validation import TABLE
+from diglot.service.validation.table import applicable
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 
 from .plain import Json
@@ -34,7 +35,8 @@ def test_an_example_is_refused_by_its_own_row() -> None:
     for refused in REFUSED:
         request = contract(refused)
         [rule] = [one for one in TABLE if (one.field, one.refuses) == refused.row]
-        assert list(rule.errors(request, frozenset())), row_id(refused)
+        assert rule in applicable(request, frozenset()), row_id(refused)
+        assert list(rule.check(request)), row_id(refused)
 
 
 def contract(refused: Refused) -> CreateChatCompletionRequest:

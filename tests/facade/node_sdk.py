@@ -50,7 +50,11 @@ async def run(home: Path, scenario: str, base_url: str, key: str) -> Any:
     """What the scenario printed."""
     # An import is looked for beside the file that says it.
     script = home / "sdk.mjs"
-    shutil.copy(SOURCES / "sdk.mjs", script)
+    if not script.exists() or script.read_bytes() != (SOURCES / "sdk.mjs").read_bytes():
+        # Another test run may be reading the one that is there.
+        with tempfile.NamedTemporaryFile(dir=home, delete=False) as new:
+            new.write((SOURCES / "sdk.mjs").read_bytes())
+        Path(new.name).replace(script)
     process = await asyncio.create_subprocess_exec(
         _NODE,
         script,

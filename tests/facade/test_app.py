@@ -262,7 +262,7 @@ async def test_a_broken_chunked_body() -> None:
 
 
 async def test_a_body_that_does_not_arrive() -> None:
-    async with facade(timeout=0.05) as running:
+    async with facade(body_timeout=0.05) as running:
         head = post(b"").replace(b"Content-Length: 0", b"Content-Length: 5")
         reader, writer = await running.raw(head)
         assert (await reader.readuntil(b"}}")).startswith(b"HTTP/1.1 504 ")
@@ -398,7 +398,7 @@ async def test_a_servicer_that_crashes_tells_nothing() -> None:
         assert "secret" not in error["message"]
 
 
-@pytest.mark.parametrize("name", ["timeout", "max_body", "keepalive", "readiness_timeout"])
+@pytest.mark.parametrize("name", ["timeout", "body_timeout", "max_body", "keepalive"])
 def test_options_are_checked(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be more than 0, not 0"):
         FacadeOptions(**{name: 0})  # type: ignore[arg-type]  # any of them

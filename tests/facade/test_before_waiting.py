@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -129,7 +130,8 @@ async def test_a_cancellation_while_flushing_reaches_the_source() -> None:
     assert source.future.cancelled()
 
 
-async def test_a_failing_flush_reaches_the_source() -> None:
+async def test_a_failing_flush_cancels_the_source() -> None:
+    """Which has done nothing wrong, and shall not think so."""
     source = Source()
 
     async def fail() -> None:
@@ -137,21 +139,31 @@ async def test_a_failing_flush_reaches_the_source() -> None:
 
     with pytest.raises(ConnectionResetError):
         await before_waiting(source(), Flush(fail))
-    assert isinstance(source.told, ConnectionResetError)
+    assert isinstance(source.told, asyncio.CancelledError)
+    assert source.future.cancelled()
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
 
 
-async def test_a_source_may_answer_in_spite_of_a_failing_flush() -> None:
-    async def stubborn() -> int:
-        try:
-            await asyncio.Event().wait()
-        except ConnectionResetError:
-            await asyncio.sleep(0)
+@pytest.mark.parametrize("done", [True, False], ids=["ready by then", "stubborn"])
+async def test_a_failing_flush_is_told_whatever_the_source_says(done: bool) -> None:
+    future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def source() -> int:
+        with suppress(asyncio.CancelledError):
+            await future
+        await asyncio.sleep(0)
         return 5
 
     async def fail() -> None:
+        if done:
+            future.set_result(5)
         raise ConnectionResetError
 
-    assert await before_waiting(stubborn(), Flush(fail)) == 5
+    with pytest.raises(ConnectionResetError):
+        await before_waiting(source(), Flush(fail))
+    await asyncio.sleep(0)  # and no cancellation is left over
 
 
 async def test_an_async_generator_can_be_closed_after_a_cancelled_flush() -> None:

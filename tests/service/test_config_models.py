@@ -118,6 +118,20 @@ def test_a_wildcard_and_a_default(file: Path) -> None:
             "models[0].deployments[0].fallback: belongs to the model",
         ),
         (
+            PLACES + PLACE + "max_running = 2",
+            "models[0].deployments[0].max_running: belongs to the model, not to a deployment",
+        ),
+        (
+            PLACES + PLACE + "timeout_seconds = 2",
+            "models[0].deployments[0].timeout_seconds: belongs to the model, not to a deployment",
+        ),
+        (ONE + "max_running = 0", "models[0].max_running: found 0; it must be at least 1"),
+        (ONE + "max_queued = -1", "models[0].max_queued: found -1; it must be at least 0"),
+        (
+            ONE + "max_queue_seconds = 0",
+            "models[0].max_queue_seconds: found 0; it must be above 0",
+        ),
+        (
             PLACES + 'kind = "upstream"\n' + PLACE,
             "models[0].kind: belongs in each of the [[models.deployments]]",
         ),

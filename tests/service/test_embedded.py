@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from diglot.service.config import EmbeddedModel
 from diglot.service.embedded.answer_form import AnswerForm
 from diglot.service.embedded.engine import EmbeddedEngine
 from diglot.service.embedded.llama import LlamaChunkReader, to_llama
+from diglot.service.embedded.process import OwnProcess
 from diglot.service.model_store import ModelStore
 from diglot.service.models import Models, ServedModel
 from diglot.v1 import completion_pb2 as c
@@ -41,7 +40,7 @@ async def embedded(model_path: Path) -> AsyncIterator[tuple[ChatService, Embedde
         parallel=2,
         threads=1,
     )
-    engine = EmbeddedEngine(settings, ModelStore(model_path.parent))
+    engine = EmbeddedEngine(settings, OwnProcess(settings, ModelStore(model_path.parent)))
     try:
         await engine.start()
         await engine.readiness.wait()
@@ -65,6 +64,7 @@ async def test_it_answers_as_openai_would(model_path: Path) -> None:
         await _logprobs_as_many_as_asked(chat)
         await _too_long_a_prompt(chat)
         await _text_integrity(chat)
+        await _cut_short_it_is_accounted_to_the_token(chat)
 
 
 async def _same_seed_same_text(chat: ChatService) -> None:
@@ -149,31 +149,22 @@ async def _text_integrity(chat: ChatService) -> None:
     assert "�" not in whole.choices[0].message.content
 
 
-async def test_killed_in_the_middle_its_calls_end_at_once_and_it_comes_back(
-    model_path: Path,
-) -> None:
-    """Streamed and whole: a clear error that says to try again, and then it works again."""
-    async with embedded(model_path) as (chat, engine):
-        long = asked(max_tokens=400, extra_json='{"ignore_eos": true}')
-        stream = chat.stream(long, CALL)
-        await anext(stream)
-        whole = asyncio.ensure_future(chat.create(long, CALL))
-        for _ in range(3):
-            await anext(stream)
-        assert engine.child_pid is not None
-        os.kill(engine.child_pid, signal.SIGKILL)
-        with pytest.raises(errors.EngineLost) as streamed:
-            async for _ in stream:
-                pass
-        with pytest.raises(errors.EngineLost):
-            await whole
-        assert streamed.value.retry_after
-        while engine.readiness.ready:
-            await asyncio.sleep(0)
-        with pytest.raises(errors.NotReady, match="SIGKILL"):
-            await chat.create(asked(), CALL)
-        await engine.readiness.wait()
-        assert (await chat.create(asked(), CALL)).choices[0].message.content
+async def _cut_short_it_is_accounted_to_the_token(chat: ChatService) -> None:
+    """The prompt included. What llama.cpp holds back, as it may be a stop string's beginning,
+    counts with the next piece that it lets go."""
+    request = asked("Count to ten.", n=2, temperature=0, logprobs=True, max_tokens=40)
+    whole = await chat.create(request, CALL)
+    call = Call("req_cut", "tester")
+    heard = 0
+    async with aclosing(chat.stream(request, call)) as chunks:
+        while heard < 9:
+            for choice in (await anext(chunks)).choices:
+                heard += len(choice.logprobs.content)
+    usage = call.meter.usage()
+    assert usage is not None
+    assert usage.completion_tokens == heard
+    assert usage.prompt_tokens == whole.usage.prompt_tokens
+    assert usage.total_tokens == usage.prompt_tokens + heard
 
 
 async def test_a_caller_who_leaves_frees_its_slot(model_path: Path) -> None:
@@ -195,9 +186,8 @@ async def test_a_caller_who_leaves_frees_its_slot(model_path: Path) -> None:
 
 def engine(tmp_path: Path, **settings: Any) -> EmbeddedEngine:
     """One that is not started: what it refuses, it refuses without a model."""
-    return EmbeddedEngine(
-        EmbeddedModel(kind="embedded", name="small", **settings), ModelStore(tmp_path)
-    )
+    model = EmbeddedModel(kind="embedded", name="small", **settings)
+    return EmbeddedEngine(model, OwnProcess(model, ModelStore(tmp_path)))
 
 
 def test_what_it_can_do_is_known_before_it_is_there(tmp_path: Path) -> None:
@@ -271,12 +261,27 @@ def test_how_llama_is_asked() -> None:
         "top_logprobs": 1,
         "top_k": 3,
         "return_progress": True,
+        "timings_per_token": True,
     }
 
 
 def test_what_the_request_says_wins() -> None:
     body = to_llama(ask(temperature=0, top_p=0.1), AnswerForm(), None, temperature=0.5, top_p=1)
     assert (body["temperature"], body["top_p"]) == (0, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ({}, {"max_tokens": 99}),
+        ({"max_tokens": 7}, {"max_tokens": 7}),
+        ({"max_completion_tokens": 7}, {"max_completion_tokens": 7}),
+    ],
+)
+def test_an_end_for_who_names_none(asked: dict[str, Any], sent: dict[str, Any]) -> None:
+    """A small model may not find one."""
+    body = to_llama(ask(**asked), AnswerForm(), None, temperature=0, top_p=1, max_tokens=99)
+    assert {key: body[key] for key in body if key.startswith("max_")} == sent
 
 
 def test_usage_of_several_choices_is_summed() -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from diglot.service.errors import InvalidKey
 from diglot.service.keys import Caller, KeyRing, KeyRingError
+from diglot.service.model_names import ModelNames
 
 COMMAND = (sys.executable, "-m", "diglot.service.command")
 
@@ -45,6 +46,37 @@ def test_a_key_names_its_caller(ring: KeyRing) -> None:
     (record,) = ring.list()
     assert ring.authenticate(f"Bearer {key}") == Caller(record.id, "billing service")
     assert key[3:11] == record.id
+
+
+def test_a_key_may_be_limited_to_models(ring: KeyRing, path: Path) -> None:
+    """Kept in the file, and known again by who reads it."""
+    models = ModelNames.listed("gpt, open*")
+    limited, free = ring.add("a", models), ring.add("b")
+    again = KeyRing(path)
+    assert again.authenticate(f"Bearer {limited}").models == models
+    assert again.authenticate(f"Bearer {free}").models is None
+    assert [record.models for record in again.list()] == [models, None]
+
+
+def test_keys_of_a_file_from_before_there_were_limits_have_none(ring: KeyRing, path: Path) -> None:
+    key = ring.add("a")
+    assert set(json.loads(path.read_text())["keys"][0]) == {"id", "name", "created", "sha256"}
+    assert ring.authenticate(f"Bearer {key}").models is None
+
+
+@pytest.mark.parametrize("models", ["gpt", [], [1], [""], ["a*b"], {}, False])
+def test_a_limit_that_cannot_be_read_lets_nobody_in(
+    ring: KeyRing, path: Path, models: object
+) -> None:
+    """Taken for none, it would let its key use every model."""
+    key = ring.add("a")
+    entry = json.loads(path.read_text())
+    entry["keys"][0]["models"] = models
+    path.write_text(json.dumps(entry))
+    with pytest.raises(InvalidKey):
+        KeyRing(path).authenticate(f"Bearer {key}")
+    with pytest.raises(KeyRingError, match="no key file"):
+        ring.list()
 
 
 @pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER ", "Bearer   ", "  Bearer "])

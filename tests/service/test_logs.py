@@ -165,3 +165,24 @@ def test_a_client_that_hangs_up_is_no_error(stream: io.StringIO) -> None:
             cython.exception(said, type(caught).__name__, "/diglot.v1.ChatService/Stream")
     assert "ExecuteBatchError" not in stream.getvalue()
     assert "UsageError raised in core" in stream.getvalue()
+
+
+@given(st.text(st.sampled_from("dDgG-sSkKſK bBeEaArRyY012aZ\t'")))
+def test_no_secret_slips_past_the_first_look(text: str) -> None:
+    """What is spared the expression has nothing that it would find."""
+    assert logs.redact(text) == logs._SECRETS.sub(
+        lambda found: f"{found[found.lastgroup or 0]}[redacted]", text
+    )
+
+
+def test_the_time_is_the_record_s_own() -> None:
+    """Also when the second before was spelt already."""
+    for created, millis in ((1_795_400_000.25, "250"), (1_795_400_000.999, "999")):
+        assert as_json(msg="a", created=created)["time"] == f"2026-11-23T02:13:20.{millis}Z"
+        assert as_text(msg="a", created=created).split(" ")[1].endswith(f":20.{millis}")
+    formatter = logs.TextFormatter()
+    lines = [
+        formatter.format(record_of({"msg": "a", "created": created}))
+        for created in (1_795_400_000.5, 1_795_400_001.5, 1_795_400_000.5)
+    ]
+    assert [line.split(" ")[1][-6:] for line in lines] == ["20.500", "21.500", "20.500"]

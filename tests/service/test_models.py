@@ -8,6 +8,7 @@ import pytest
 from engines import FakeEngine
 
 from diglot.service.errors import ModelNotFound
+from diglot.service.model_names import ModelNames
 from diglot.service.models import Models, ServedModel
 from diglot.v1.model_pb2 import Model
 
@@ -44,6 +45,39 @@ def test_a_pattern_answers_to_whatever_begins_so() -> None:
         assert found.engine is engines[pattern]
         assert found.model.id == asked
     assert [model.id for model in models.all()] == ["openai/gpt-5"]
+
+
+@pytest.mark.parametrize(
+    ("names", "listed"),
+    [
+        ("gpt", ["gpt"]),
+        ("gpt-4o", ["gpt-4o"]),
+        ("gpt*", ["gpt", "gpt-4o"]),
+        ("*", ["gpt", "gpt-4o", "other"]),
+        ("other, openai/gpt-5", ["other", "openai/gpt-5"]),
+        ("openai/*", []),
+        ("gp, gpt-4, nothing*", []),
+    ],
+)
+def test_to_who_is_limited_other_models_are_not_there(names: str, listed: list[str]) -> None:
+    """Listed is what can be asked for as it stands: also a name that a pattern answers to."""
+    models = Models([served("gpt", "gpt-4o"), served("other"), served("openai/*")])
+    only = ModelNames.listed(names)
+    assert [model.id for model in models.all(only)] == listed
+    everything = {"gpt", "gpt-4o", "other", "openai/gpt-5", "openai/o3"}
+    assert {name for name in everything if models.find(name, only)} == {
+        name for name in everything if name in only
+    }
+    for name in everything.difference(only.names):
+        if name not in only:
+            with pytest.raises(ModelNotFound):
+                models.resolve(name, only)
+
+
+@pytest.mark.parametrize("names", ["", ",", "a,,b", "a*b", "*a", "a\nb"])
+def test_what_cannot_be_the_names_of_models(names: str) -> None:
+    with pytest.raises(ValueError, match=r"model|pattern"):
+        ModelNames.listed(names)
 
 
 def test_a_new_offer_holds_from_the_next_call_on() -> None:

@@ -31,6 +31,16 @@ async def test_a_good_configuration_is_ok_and_summed_up(tmp_path: Path) -> None:
     ]
 
 
+async def test_who_may_look_on_is_shown(tmp_path: Path) -> None:
+    file = tmp_path / "diglot.toml"
+    file.write_text('admin.address = "0.0.0.0:9464"\ntraces.endpoint = "http://collector:4318"\n')
+    outcome = await diglot("config", "check", "--config", str(file))
+    assert outcome.out.splitlines()[-2:] == [
+        "admin  0.0.0.0:9464, without a key",
+        "trace  to http://collector:4318",
+    ]
+
+
 async def test_the_database_is_shown_without_its_password(tmp_path: Path) -> None:
     file = tmp_path / "diglot.toml"
     for store, environ, shown in [

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from engines import FakeEngine
+from engines import CALL, FakeEngine
 
+from diglot.service.admission import Limits
 from diglot.service.command.fleet import Fleet, Plan
 from diglot.service.config import Settings, SingleModel, load
 from diglot.service.engine import Engine
@@ -86,6 +87,8 @@ def test_what_is_the_same_runs_on(configured: Configured) -> None:
         'fallback = "two"',
         "max_completion_tokens = 3",
         "first_token_timeout_seconds = 3",
+        "max_running = 3",
+        "timeout_seconds = 3",
     ],
 )
 def test_what_its_engine_does_not_know_starts_nothing_again(
@@ -144,6 +147,48 @@ def test_weights_and_timeouts_change_in_place(configured: Configured) -> None:
     deployment = first.running[0].deployment
     configured.load(SEVERAL + PLACE + "weight = 3\nbetween_tokens_timeout_seconds = 7\n")
     assert (deployment.weight, deployment.timeouts.between_tokens) == (3, 7)
+
+
+def limits(models: dict[str, ServedModel], name: str) -> Limits:
+    admission = models[name].admission
+    assert admission is not None
+    return admission.limits
+
+
+def test_a_model_takes_on_what_its_places_can_do(configured: Configured) -> None:
+    """llama.cpp never has more than it works on; a queue is as long as it is quick."""
+    embedded = '[[models]]\nname = "e"\nkind = "embedded"\n'
+    place = '[[models.deployments]]\nkind = "embedded"\n'
+    two = SEVERAL + place + place + 'name = "x"\nparallel = 3\n'
+    _, models = configured.load(embedded + ONE + two)
+    assert limits(models, "e") == Limits(4, 64, 30)
+    assert limits(models, "one") == Limits(1000, 1000, 30)
+    assert limits(models, "m") == Limits(7, 112, 30)
+
+
+def test_limits_are_as_they_are_set(configured: Configured) -> None:
+    more = "max_running = 2\nmax_queued = 0\nmax_queue_seconds = 3\ntimeout_seconds = 9\n"
+    _, models = configured.load(ONE + more + SEVERAL + more + PLACE)
+    for name in ("one", "m"):
+        assert limits(models, name) == Limits(2, 0, 3)
+        assert models[name].timeout == 9
+
+
+async def test_limits_change_in_place_and_count_what_runs(configured: Configured) -> None:
+    _, before = configured.load(ONE)
+    admission = before["one"].admission
+    assert admission is not None
+    place = await admission.enter(CALL)
+    _, after = configured.load(ONE + "max_running = 1\n" + TWO)
+    assert after["one"].admission is admission
+    assert (admission.limits.running, admission.running) == (1, 1)
+    assert after["two"].admission is not admission
+    place.leave()
+
+
+def test_all_names_of_a_model_share_its_places(configured: Configured) -> None:
+    _, models = configured.load(ONE + 'aliases = ["x"]')
+    assert models["one"].called("x").admission is models["one"].admission
 
 
 def test_the_default_model_is_an_alias(configured: Configured) -> None:

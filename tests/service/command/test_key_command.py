@@ -23,18 +23,32 @@ async def test_list_and_revoke(tmp_path: Path) -> None:
     state = ["--state", str(tmp_path)]
     keys = [(await diglot("key", "add", name, *state)).out for name in ("ci", "ci", "laptop")]
     listed = (await diglot("key", "list", *state)).out.splitlines()
-    assert listed[0].split() == ["ID", "NAME", "CREATED"]
+    assert listed[0].split() == ["ID", "NAME", "CREATED", "MODELS"]
     assert [line.split()[:2] for line in listed[1:]] == [
         [key[3:11], name] for key, name in zip(keys, ("ci", "ci", "laptop"), strict=True)
     ]
-    assert all(re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$", line) for line in listed[1:])
+    assert all(re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC  \*$", line) for line in listed[1:])
 
     assert (await diglot("key", "revoke", keys[2][3:11], *state)).out == "revoked 1 key\n"
     assert (await diglot("key", "revoke", "ci", *state)).out == "revoked 2 keys\n"
-    assert (await diglot("key", "list", *state)).out == "ID  NAME  CREATED\n"
+    assert (await diglot("key", "list", *state)).out == "ID  NAME  CREATED  MODELS\n"
     again = await diglot("key", "revoke", "ci", *state)
     assert again.code == 1
     assert again.err == "diglot: no key has the name or id ci; `diglot key list` shows all\n"
+
+
+async def test_a_key_for_some_models(tmp_path: Path) -> None:
+    state = ["--state", str(tmp_path)]
+    key = (await diglot("key", "add", "ci", "--models", "gpt, open*,gpt", *state)).out.strip()
+    models = KeyRing(tmp_path / "keys.json").authenticate(f"Bearer {key}").models
+    assert models is not None
+    assert models.names == ("gpt", "open*")
+    (_, listed) = (await diglot("key", "list", *state)).out.splitlines()
+    assert listed.endswith("UTC  gpt, open*")
+
+    refused = await diglot("key", "add", "ci", "--models", "*gpt", *state)
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.err == 'diglot: --models: found "*gpt"; the * of a pattern can only be its end\n'
 
 
 async def test_the_state_directory_comes_from_the_configuration(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 from engines import CALL, Clock, FakeEngine, forever, run_in_no_time
@@ -234,6 +235,38 @@ async def test_what_no_single_one_can_do_is_refused_in_words() -> None:
     request = ask(reasoning_effort="high", verbosity="low")
     with pytest.raises(errors.UnsupportedParameter, match="verbosity"):
         await text_of(engine, request)
+
+
+class Noting(FakeEngine):
+    """With the last request that came."""
+
+    def stream(
+        self, request: CreateChatCompletionRequest, call: Call
+    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+        self.request = request
+        return super().stream(request, call)
+
+
+@pytest.mark.parametrize(
+    ("fields", "limited"),
+    [
+        ({}, {"max_completion_tokens": 10}),
+        ({"max_completion_tokens": 7}, {"max_completion_tokens": 7}),
+        ({"max_completion_tokens": 70}, {"max_completion_tokens": 10}),
+        ({"max_tokens": 7}, {"max_tokens": 7}),
+        ({"max_tokens": 70}, {"max_tokens": 10}),
+    ],
+)
+async def test_a_fallback_says_no_more_than_it_may(
+    fields: dict[str, Any], limited: dict[str, Any]
+) -> None:
+    """Whatever the model may that was asked for; whose request stays as it is."""
+    fallback = Noting("short")
+    other = Group("other", [Deployment("d", fallback)], max_completion_tokens=10)
+    request = ask(**fields)
+    assert await text_of(RoutedEngine(group(FakeEngine(DOWN)), [other]), request) == "short"
+    assert fallback.request == ask(**limited)
+    assert request == ask(**fields)
 
 
 async def test_a_fallback_that_cannot_do_it_is_not_asked() -> None:

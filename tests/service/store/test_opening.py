@@ -166,12 +166,13 @@ async def test_a_database_that_is_not_there_is_named(postgres: PostgresServer) -
 
 async def test_calls_outlive_a_restart_of_the_server(postgres: PostgresServer) -> None:
     """Connections that died meanwhile are replaced before a call notices."""
-    async with opened(postgres.new_database()) as store:
-        await asyncio.gather(*(put(store, f"c{number}") for number in range(5)))
-        postgres.stop()
-        postgres.start()
-        assert await store.get("me", "c4") is not None
-        await put(store, "d")
+    with postgres.database() as url:
+        async with opened(url) as store:
+            await asyncio.gather(*(put(store, f"c{number}") for number in range(5)))
+            postgres.stop()
+            postgres.start()
+            assert await store.get("me", "c4") is not None
+            await put(store, "d")
 
 
 @pytest.mark.parametrize(

@@ -143,19 +143,20 @@ async def test_what_cannot_be_stored_fails(database_url: str) -> None:
 
 
 async def test_a_database_that_goes_away_during_a_stream_fails_it(postgres: PostgresServer) -> None:
-    async with storing(postgres.new_database()) as chat:
-        async with aclosing(chat.stream(ask("a b c", store=True), CALL)) as chunks:
-            seen = [await anext(chunks)]
-            postgres.stop()
-            try:
-                with pytest.raises(errors.StoreUnavailable):
-                    await read(chunks, seen)
-            finally:
-                postgres.start()
-        assert folded(seen).choices[0].message.content == "a b c"
-        assert not any(map(ends, seen))
-        again = await chat.create(ask(store=True), CALL)
-        assert await stored(chat, again.id) is not None
+    with postgres.database() as url:
+        async with storing(url) as chat:
+            async with aclosing(chat.stream(ask("a b c", store=True), CALL)) as chunks:
+                seen = [await anext(chunks)]
+                postgres.stop()
+                try:
+                    with pytest.raises(errors.StoreUnavailable):
+                        await read(chunks, seen)
+                finally:
+                    postgres.start()
+            assert folded(seen).choices[0].message.content == "a b c"
+            assert not any(map(ends, seen))
+            again = await chat.create(ask(store=True), CALL)
+            assert await stored(chat, again.id) is not None
 
 
 async def test_a_deadline_bounds_the_wait_for_the_database(database_url: str) -> None:

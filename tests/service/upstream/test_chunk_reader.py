@@ -91,6 +91,20 @@ MENDED: dict[str, tuple[list[bytes], list[Any]]] = {
         [said({"content": "a"}, "eos_token"), said({}, "stop")],
         [("role", 0, ""), ("text", 0, "a"), ("finish", 0, STOP)],
     ),
+    "the reasons of Mistral and of Zhipu": (
+        [
+            said({"content": "a"}, "model_length"),
+            said({"content": "b"}, "sensitive", index=1),
+        ],
+        [
+            ("role", 0, ""),
+            ("text", 0, "a"),
+            ("finish", 0, LENGTH),
+            ("role", 1, ""),
+            ("text", 1, "b"),
+            ("finish", 1, c.FINISH_REASON_CONTENT_FILTER),
+        ],
+    ),
     "no finish reason, but [DONE]": (
         [said({"content": "a"}), DONE],
         [("role", 0, ""), ("text", 0, "a"), ("finish", 0, STOP)],
@@ -297,6 +311,7 @@ def test_citations_and_audio_pass() -> None:
         ([DONE], errors.UpstreamInvalid),
         ([said({"content": "a"})], errors.UpstreamUnavailable),
         ([said({"content": "a"}, "abort")], errors.UpstreamUnavailable),
+        ([said({"content": "a"}, "insufficient_system_resource")], errors.UpstreamUnavailable),
         ([b'{"error":{"message":"boom","code":500}}'], errors.UpstreamInvalid),
         ([b'{"error":"boom"}'], errors.UpstreamInvalid),
         ([b'{"error":{"message":"busy","code":503}}'], errors.UpstreamUnavailable),

@@ -1,0 +1,118 @@
+"""One worker, as the parent sees it: from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import count
+from typing import Any, Self
+
+from .link import Link, Message
+
+Heard = Callable[["WorkerProcess", Message], None]
+
+
+class WorkerEndedError(Exception):
+    """It ended before it answered."""
+
+
+class WorkerProcess:
+    """Made by `started`. What it says of itself goes to `heard`."""
+
+    def __init__(
+        self, index: int, process: asyncio.subprocess.Process, link: Link, heard: Heard
+    ) -> None:
+        self.index = index
+        """From 1; whoever takes its place has the same."""
+        self.pid = process.pid
+        self.ready = asyncio.Event()
+        self.said: str | None = None
+        """Why it could not go on, in its own words."""
+        self._process = process
+        self._link = link
+        self._heard = heard
+        self._numbers = count()
+        self._asked: dict[int, asyncio.Future[Message]] = {}
+        self._end = asyncio.create_task(self._life())
+
+    @classmethod
+    async def started(cls, index: int, sockets: Sequence[socket.socket], heard: Heard) -> Self:
+        """It waits for its orders. Raises OSError."""
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-P",  # a file in the working directory must not pass for a module
+                    "-m",
+                    "diglot.service.command.workers.worker",
+                    stdin=theirs.fileno(),
+                    pass_fds=[each.fileno() for each in sockets],
+                    # Ctrl-C is for the parent, which decides what it means.
+                    start_new_session=True,
+                )
+            link = await Link.over(ours)
+        except BaseException:
+            ours.close()  # a worker without a parent ends
+            raise
+        return cls(index, process, link, heard)
+
+    def tell(self, do: str, **message: Any) -> None:
+        self._link.send(do=do, **message)
+
+    async def ask(self, do: str, **message: Any) -> Message:
+        """Its answer. Raises WorkerEndedError."""
+        number = next(self._numbers)
+        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._asked[number] = answer
+        if self._end.done():
+            raise WorkerEndedError
+        self._link.send(do=do, id=number, **message)
+        try:
+            return await answer
+        finally:
+            self._asked.pop(number, None)
+
+    def drain(self) -> None:
+        """Tells it to finish what it has, take nothing else, and end."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    async def ended(self) -> str:
+        """Returns when it is gone, and says how it went."""
+        await asyncio.wait({self._end})
+        if self.said is not None:
+            return self.said
+        status = self._process.returncode
+        if status is not None and status < 0:
+            with suppress(ValueError):
+                return f"killed by {signal.Signals(-status).name}"
+        return f"exit status {status}"
+
+    async def _life(self) -> None:
+        try:
+            while (message := await self._link.receive()) is not None:
+                if message["event"] == "ready":
+                    self.ready.set()
+                elif message["event"] == "failed":
+                    self.said = message["reason"]
+                if message["event"] != "answer":
+                    self._heard(self, message)
+                elif (answer := self._asked.get(message["id"])) and not answer.done():
+                    answer.set_result(message)
+        finally:
+            await self._link.close()
+            await self._process.wait()
+            for waiting in self._asked.values():
+                if not waiting.done():
+                    waiting.set_exception(WorkerEndedError())
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            self._process.send_signal(number)

@@ -1,0 +1,1 @@
+"""What is told of the calls besides their answers: numbers for Prometheus, spans for a tracer."""

@@ -1,0 +1,59 @@
+"""When a server says that it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from diglot.service.command import announcement, assembly
+from diglot.service.command.assembly import Core
+from diglot.service.config import Address, load
+
+ELSEWHERE = '[[models]]\nname = "elsewhere"\nkind = "diglot"\ntarget = "127.0.0.1:1"\n'
+HERE = '[[models]]\nname = "here"\nkind = "scripted"\n'
+WHY = "127.0.0.1:1 cannot be reached, or is not ready"
+
+
+def core(directory: Path, models: str) -> Core:
+    file = directory / "diglot.toml"
+    file.write_text(f'state = "{directory}"\nstore.enabled = false\nauth.enabled = false\n{models}')
+    return Core(load(file))
+
+
+async def test_a_model_that_is_down_keeps_the_others_from_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assembly, "TOGETHER_WITHIN", 0.05)
+    starting = core(tmp_path, ELSEWHERE + HERE)
+    try:
+        await starting.start()
+        assert starting.not_ready == {"elsewhere": WHY}
+    finally:
+        await starting.close()
+
+
+async def test_without_any_model_it_is_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assembly, "TOGETHER_WITHIN", 0.01)
+    starting = core(tmp_path, ELSEWHERE)
+    try:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await starting.start()
+    finally:
+        await starting.close()
+
+
+def test_the_line_to_paste_is_for_a_model_that_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And who is missing is named, with the reason."""
+    file = tmp_path / "diglot.toml"
+    file.write_text(f'state = "{tmp_path}"\n{ELSEWHERE}{HERE}')
+    announcement.ready(load(file), Address("127.0.0.1", 80), "dg-k", 1.0, {"elsewhere": WHY})
+    said = capsys.readouterr().out
+    assert '"model": "here"' in said
+    assert f"not ready yet: elsewhere ({WHY})" in said.splitlines()
