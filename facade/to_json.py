@@ -5,6 +5,7 @@ Keys are there or absent exactly as in OpenAI's own answers: clients check for b
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -33,9 +34,15 @@ ROLES: dict[int, str] = {
 }
 
 
+_refuse_nan = json.JSONEncoder(allow_nan=False).encode
+
+
 def dumps(value: Json) -> bytes:
-    """Compact; what is no number is null, as JSON knows no NaN."""
-    return to_json(value, inf_nan_mode="null")
+    """Compact. Raises ValueError for numbers that JSON cannot write."""
+    data = to_json(value)
+    if b"NaN" in data or b"Infinity" in data:  # a number, or a word that was said
+        _refuse_nan(value)
+    return data
 
 
 def completion(answer: completion_pb2.ChatCompletion) -> Json:

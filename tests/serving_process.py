@@ -89,6 +89,8 @@ async def started(*arguments: str, **environ: str) -> AsyncIterator[Server]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=environment(environ),
+        # Read whether or not a test looks: a log that nobody reads would stop the server.
+        limit=64 * 2**20,
     )
     server = Server(process)
     try:

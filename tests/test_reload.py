@@ -13,6 +13,7 @@ import aiohttp
 import grpc
 from faulty_upstream import saying, upstream
 from held_upstream import TALKING, held_upstream
+from scrape import scrape
 from serving import ask
 from serving_process import Server, serving, started
 
@@ -57,7 +58,7 @@ async def reloading(directory: Path, models: str) -> AsyncIterator[Reloading]:
     file = directory / "diglot.toml"
     write(file, models)
     async with (
-        serving("--config", str(file)) as server,
+        serving("--config", str(file), "--admin", "127.0.0.1:0") as server,
         aiohttp.ClientSession(server.http + "/") as http,
     ):
         yield Reloading(server, file, http)
@@ -111,8 +112,10 @@ async def test_limits_change_while_streams_go_on(tmp_path: Path) -> None:
             first = asyncio.ensure_future(stream_over_http(server, "m"))
             await held.asked(TALKING, times=1)
             second = asyncio.ensure_future(stream_over_grpc(server, "m"))
-            while (await server.post("m"))[0] != 503:
+            # Asked of the metrics: a request that looks could itself take the one place to wait.
+            while not (await scrape(f"{server.server.admin}/metrics"))("diglot_requests_queued"):
                 pass
+            assert (await server.post("m"))[0] == 503
             line = await server.reload(models + "max_running = 2\nmax_queued = 0\n")
             assert "kept=1" in line
             await held.asked(TALKING, times=2)

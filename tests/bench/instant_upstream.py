@@ -2,7 +2,7 @@
 
 What it answers was prepared when it started. The first part of the path says how:
 
-    /unary/v1/chat/completions   a short answer; streamed, the same in 16 pieces
+    /unary/v1/chat/completions   a short answer, there at once; streamed, its text in one event
     /burst/…                     102 events at once, as a file would come
     /paced/…                     the same events, one every 20 ms
     /idle/…                      the first event, and then nothing as long as the caller stays
@@ -18,7 +18,7 @@ import json
 import re
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -70,22 +70,22 @@ def _completion() -> bytes:
     ).encode()
 
 
-def _events(words: int) -> list[bytes]:
-    """So many words, and an event each for the role, and for the end with the usage."""
+def _events(texts: Sequence[str]) -> list[bytes]:
+    """One for each text, and for the role, and for the end with the usage."""
     deltas: list[dict[str, str]] = [{"role": "assistant", "content": ""}]
-    deltas += [{"content": word} for word in _words(words)]
+    deltas += [{"content": text} for text in texts]
     choices = [
         {"index": 0, "delta": each, "logprobs": None, "finish_reason": None} for each in deltas
     ]
     chunks: list[dict[str, Any]] = [{"choices": [choice]} for choice in choices]
     chunks.append({"choices": [choices[0] | {"delta": {}, "finish_reason": "stop"}]})
-    chunks[-1]["usage"] = _USAGE | {"completion_tokens": words}
+    chunks[-1]["usage"] = _USAGE
     identity = _IDENTITY | {"object": "chat.completion.chunk"}
     return [b"data: " + json.dumps(identity | chunk).encode() + b"\n\n" for chunk in chunks]
 
 
-def _words(count: int) -> Iterable[str]:
-    return (f" word{number}" for number in range(count))
+def _words(count: int) -> list[str]:
+    return [f" word{number}" for number in range(count)]
 
 
 _DONE = b"data: [DONE]\n\n"
@@ -102,9 +102,9 @@ def _framed(piece: bytes) -> bytes:
 
 _STREAM = "text/event-stream"
 _JSON = _whole("application/json", _completion())
-_BURST = _whole(_STREAM, b"".join((*_events(EVENTS - 2), _DONE)))
-_SHORT = _whole(_STREAM, b"".join((*_events(_WORDS), _DONE)))
-_FRAMES = [_framed(event) for event in _events(EVENTS - 2)]
+_BURST = _whole(_STREAM, b"".join((*_events(_words(EVENTS - 2)), _DONE)))
+_SHORT = _whole(_STREAM, b"".join((*_events(["".join(_words(_WORDS))]), _DONE)))
+_FRAMES = [_framed(event) for event in _events(_words(EVENTS - 2))]
 # The role comes with the first word, as it does from models.
 _PIECES = [b"".join(_FRAMES[:2]), *_FRAMES[2:]]
 _PIECES[0] = (

@@ -169,10 +169,9 @@ _MALFORMED: tuple[tuple[Any, int], ...] = (
 async def malformed(clients: Clients) -> None:
     if random.random() < 0.3:
         reader, writer = await asyncio.open_connection(*clients.address.rsplit(":", 1))
-        writer.write(
-            random.choice((b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"PRI * HTTP/2\r\n\r\n"))
-        )
-        writer.write(b"\r\n\r\n")
+        rubbish = random.choice((b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"PRI * HTTP/2\r\n\r\n"))
+        # At once: what came after the answer would be answered with a reset.
+        writer.write(rubbish + b"\r\n\r\n")
         told = await reader.read()
         writer.close()
         _must(not told or told.split()[1] == b"400", told)

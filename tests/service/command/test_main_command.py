@@ -86,4 +86,4 @@ def test_touching_keys_loads_no_server() -> None:
     )
     run = [sys.executable, "-c", code, "key", "list", "--state", "/nonexistent"]
     out = subprocess.run(run, capture_output=True, text=True, check=True, env=environment())
-    assert out.stdout.splitlines() == ["ID  NAME  CREATED", ""]
+    assert out.stdout.splitlines() == ["ID  NAME  CREATED  MODELS", ""]

@@ -57,7 +57,7 @@ def test_what_no_diglot_said_is_put_in_our_words(
 @pytest.mark.parametrize(
     ("code", "reason", "kind"),
     [
-        (Code.UNAVAILABLE, "QUEUE_FULL", errors.UpstreamUnavailable),
+        (Code.UNAVAILABLE, "QUEUE_FULL", errors.QueueFull),
         (Code.UNAVAILABLE, "NEWER_THAN_US", errors.UpstreamUnavailable),
         (Code.INVALID_ARGUMENT, "REQUEST_TOO_LARGE", errors.UpstreamRefused),
         (Code.NOT_FOUND, "NEWER_THAN_US", errors.UpstreamRefused),
