@@ -25,7 +25,11 @@ GRPC = "gRPC (`service`)"
 
 _QUESTION = "What is the capital of France, and why?"
 _SCRIPTED = '[[models]]\nkind = "scripted"\nname = "scripted"\n'
-_UPSTREAM = '[[models]]\nkind = "upstream"\nname = "{name}"\nbase_url = "{url}"\n'
+_UPSTREAM = (
+    '[[models]]\nkind = "upstream"\nname = "{name}"\nbase_url = "{url}"\n'
+    # More streams than a server takes on by itself.
+    "max_running = 10000\n"
+)
 
 
 @dataclass(frozen=True)
