@@ -13,6 +13,10 @@ import pytest
 import uvloop
 from postgres import PostgresServer, postgres_server
 
+# Before grpc is imported. As servers do: what is forked here is at once another program, and grpc's
+# own preparations for a fork can crash it, where calls are under way.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
