@@ -25,8 +25,8 @@ test-ray: .venv-ray/tests ## Tests on a local Ray cluster, in a .venv of its own
 check: lint types contract ## Lints, and checks types and the contract
 
 lint: .venv/develops
-	$(BIN)/ruff check service facade tests proto/generate.py setup.py
-	$(BIN)/ruff format --check service facade tests proto/generate.py setup.py
+	$(BIN)/ruff check service facade tests proto setup.py
+	$(BIN)/ruff format --check service facade tests proto setup.py
 
 types: proto
 	$(BIN)/mypy -p diglot
@@ -59,8 +59,8 @@ fuzz: proto ## Spoilt inputs for everything that takes any, for MINUTES (8)
 	PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(or $(MINUTES),8) $(ARGS)
 
 format: .venv/develops ## Formats the code
-	$(BIN)/ruff check --fix service facade tests proto/generate.py setup.py
-	$(BIN)/ruff format service facade tests proto/generate.py setup.py
+	$(BIN)/ruff check --fix service facade tests proto setup.py
+	$(BIN)/ruff format service facade tests proto setup.py
 
 clean: ## Removes what was built, .venv included
 	rm -rf .venv .venv-ray build dist proto/*.egg-info proto/diglot/v1/*_pb2*

@@ -49,6 +49,7 @@ class ChunkEncoder:
         self._templates: dict[int, _Template] = {}
 
     def __call__(self, chunk: ChatCompletionChunk) -> bytes:
+        chunk.ClearField("merged_chunks")  # OpenAI's chunks have nothing like it
         choices = chunk.choices
         if len(choices) != 1:
             return line(chunk, self._include_usage)

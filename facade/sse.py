@@ -17,9 +17,9 @@ from contextlib import suppress
 
 from aiohttp import web
 
+from diglot.before_waiting import before_waiting
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
-from .before_waiting import before_waiting
 from .channel import StreamCall
 from .chunk_to_json import DONE
 from .errors import ApiError

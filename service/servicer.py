@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import grpc
 
+from diglot.before_waiting import before_waiting
 from diglot.v1 import chat_pb2, chat_pb2_grpc, model_pb2, model_pb2_grpc
 from diglot.v1.completion_pb2 import ChatCompletion
 
@@ -17,6 +18,7 @@ from .call import Call
 from .chat import ChatService
 from .entrance import Authenticator, admit, request_id_of
 from .errors import ChatError
+from .merging import Merging
 from .models import Models
 from .reading import Reading
 from .status import as_chat_error, as_lost, cancelled_by_us, to_grpc
@@ -71,12 +73,28 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
         self, request: chat_pb2.CreateChatCompletionRequest, context: Context
     ) -> None:
         async with answering(context, self._authenticator) as call:
+            merging = Merging()
             with Reading(self._write_timeout) as reading:
-                async with aclosing(self._chat.stream(request, call)) as chunks:
-                    async for chunk in chunks:
+
+                async def flush() -> None:
+                    chunk = merging.take()
+                    if chunk is not None:
                         reading.waits_since = monotonic()
                         await context.write(chunk)
                         reading.waits_since = 0.0
+
+                async with aclosing(self._chat.stream(request, call)) as chunks:
+                    try:
+                        while True:
+                            chunk = await before_waiting(anext(chunks), flush)
+                            if not merging.add(chunk):
+                                await flush()
+                                merging.add(chunk)
+                    except StopAsyncIteration:
+                        await flush()
+                    except ChatError:
+                        await flush()
+                        raise
 
     async def GetChatCompletion(
         self, request: chat_pb2.GetChatCompletionRequest, context: Context

@@ -132,7 +132,9 @@ class PeerEngine:
         call.meter.follow(lambda: delivered if delivered.completion_tokens else None)
         try:
             async for chunk in chunks:
-                delivered.completion_tokens += _says_something(chunk)
+                if _says_something(chunk):
+                    delivered.completion_tokens += chunk.merged_chunks or 1
+                chunk.ClearField("merged_chunks")
                 yield chunk
         except grpc.aio.AioRpcError as error:
             raise without(self._peer.api_key, error_of(error, request.model)) from None

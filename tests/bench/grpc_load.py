@@ -35,8 +35,9 @@ class GrpcClient:
     async def ask(self, tally: Tally, due: float) -> None:
         if self._stream:
             last, first = due, True
-            async for _ in self._stub.StreamChatCompletion(self._request, metadata=self._metadata):
-                last = tally.arrived(1, last, first=first)
+            call = self._stub.StreamChatCompletion(self._request, metadata=self._metadata)
+            async for chunk in call:
+                last = tally.arrived(chunk.merged_chunks or 1, last, first=first)
                 first = False
         else:
             await self._stub.CreateChatCompletion(self._request, metadata=self._metadata)

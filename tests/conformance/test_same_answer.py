@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from diglot.service.scripted import ScriptedEngine
+
 from . import plain
 from .plain import Json
 from .scenarios import SCENARIOS, STREAMED, WHOLE, Scenario, case_id, cases
@@ -40,3 +42,20 @@ async def test_whole_and_streamed_say_the_same(scenario: Scenario) -> None:
     async with open_way("in-process") as way:
         whole = plain.without_identity(await way.create(scenario.body))
         assert plain.fold(await collected(way, asked)) == whole
+
+
+@pytest.mark.parametrize(
+    "scenario", [scenario for scenario in SCENARIOS if STREAMED in scenario.modes], ids=case_id
+)
+async def test_a_burst_says_the_same_every_way(scenario: Scenario) -> None:
+    """Where chunks of text are merged on the way, since they wait for each other."""
+    asked: Json = {**scenario.body, "stream_options": {"include_usage": True}}
+    answers: list[Json] = []
+    async with open_ways(*NAMES, engine=ScriptedEngine()) as ways:
+        for way in ways:
+            chunks = [plain.without_identity(chunk) for chunk in await collected(way, asked)]
+            for chunk in chunks:
+                chunk.pop("merged_chunks", None)
+            answers.append(plain.fold(chunks))
+    for name, answer in zip(NAMES, answers, strict=True):
+        assert answer == answers[0], name

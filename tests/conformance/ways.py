@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 from abc import ABC, abstractmethod
@@ -54,7 +55,11 @@ class TwoKeys:
 
 
 class RecordingEngine(ScriptedEngine):
-    """The scripted model, with what reached it."""
+    """The scripted model, with what reached it.
+
+    Between two chunks others have a turn, as between tokens: so none waits for another, and none
+    are merged on the way.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,6 +73,7 @@ class RecordingEngine(ScriptedEngine):
         self.requests.append(copy)
         async with aclosing(super().stream(request, call)) as chunks:
             async for chunk in chunks:
+                await asyncio.sleep(0)
                 yield chunk
 
 

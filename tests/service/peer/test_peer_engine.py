@@ -376,11 +376,27 @@ async def test_what_the_peer_says_of_us_is_not_our_callers() -> None:
 async def test_an_error_in_the_middle_comes_after_what_was_said() -> None:
     script = {"fail": "RATE_LIMIT_EXCEEDED", "fail_after": 2}
     async with other_diglot() as peer, asking(peer.target) as asks:
-        chunks = asks.stream(ask(model="ours", script=script), CALL)
-        said = [(await anext(chunks)).choices[0].delta.content for _ in range(3)]
+        said = ""
         with pytest.raises(errors.RateLimited):
-            await anext(chunks)
-    assert "".join(said) == "hello there"
+            async for chunk in asks.stream(ask(model="ours", script=script), CALL):
+                said += chunk.choices[0].delta.content
+    assert said == "hello there"
+
+
+async def test_text_that_came_merged_is_counted_token_by_token() -> None:
+    """What failed before its end is accounted with what was delivered of it."""
+    call = Call(request_id="req_test", caller="tester")
+    script = {"tokens": 100, "fail": "ENGINE_LOST", "fail_after": 90}
+    said: list[ChatCompletionChunk] = []
+    async with other_diglot() as peer, asking(peer.target) as asks:
+        with pytest.raises(errors.EngineLost):
+            async for chunk in asks.stream(ask(model="ours", script=script), call):
+                said.append(chunk)
+    assert len(said) < 90, "nothing was merged"
+    usage = call.meter.usage()
+    assert usage is not None
+    assert usage.completion_tokens == 90
+    assert not any(chunk.HasField("merged_chunks") for chunk in said)
 
 
 async def test_a_request_that_is_too_large_for_the_peer() -> None:
