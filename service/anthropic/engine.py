@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-import aiohttp
-
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from ..call import Call
 from ..capability import Capability
 from ..errors import NotReady
+from ..http import HttpChannel
 from ..readiness import Readiness
-from ..upstream.engine import Endpoint, open_session
+from ..upstream.engine import Endpoint
 from ..upstream.exchange import exchange
 from ..upstream.name import UpstreamName
 from .event_reader import MessageReader
@@ -63,22 +62,22 @@ class AnthropicEngine:
         self._endpoint = endpoint
         self._model = UpstreamName(model) if isinstance(model, str) else model
         self._options = options or Options()
-        self._session: aiohttp.ClientSession | None = None
+        self._channel: HttpChannel | None = None
 
     async def start(self) -> None:
-        self._session = open_session(self._endpoint.connect_timeout)
+        self._channel = HttpChannel(self._endpoint.url, self._endpoint.connect_timeout)
         self.readiness.up()
 
     async def close(self) -> None:
         self.readiness.down("closed")
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
 
     def stream(
         self, request: CreateChatCompletionRequest, call: Call
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        if self._session is None:
+        if self._channel is None:
             raise NotReady("The server is not started.")
         check(request)
         body = to_json(request, self._model.of(request.model), self._options)
@@ -91,4 +90,4 @@ class AnthropicEngine:
             headers["x-api-key"] = self._endpoint.api_key
         reader = MessageReader(request)
         call.meter.follow(reader.delivered)
-        return exchange(self._session, self._endpoint.url, headers, body, reader, error_of)
+        return exchange(self._channel, headers, body, reader, error_of)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-import aiohttp
-
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
@@ -18,10 +16,11 @@ from ..call import Call
 from ..capability import Capability
 from ..config import EmbeddedModel, MediaSettings
 from ..errors import ChatError, EngineLost, NotReady
+from ..http import HttpChannel
 from ..media import Web, has_images, inline_images
 from ..model_store import CATALOGUE
 from ..readiness import Readiness
-from ..upstream.engine import Endpoint, converse, open_session
+from ..upstream.engine import Endpoint, converse
 from ..upstream.request_json import Json
 from .answer_form import AnswerForm, grammar_of
 from .grammar.limits import Limits
@@ -58,7 +57,6 @@ class EmbeddedEngine:
         self._top_p = _first(model.top_p, known.top_p if known else None, 1.0)
         self._rambles = known is not None and known.rambles
         self._limits = _GUARDED if self._rambles else Limits()
-        self._session: aiohttp.ClientSession | None = None
 
     @property
     def readiness(self) -> Readiness:
@@ -69,13 +67,10 @@ class EmbeddedEngine:
 
         Raises ModelStoreError if it cannot be had.
         """
-        self._session = open_session(connect_timeout=5, reuse=False)
         await self._process.start()
 
     async def close(self) -> None:
         await self._process.close()
-        if self._session is not None:
-            await self._session.close()
 
     @property
     def child_pid(self) -> int | None:
@@ -87,7 +82,7 @@ class EmbeddedEngine:
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
         form = AnswerForm.of(request)
         grammar = grammar_of(form, self._limits)
-        if self._session is None or not self.readiness.ready:
+        if not self.readiness.ready:
             raise NotReady(f"The model is not ready: {self.readiness.reason}.", retry_after=1)
         return self._answers(request, form, grammar, call)
 
@@ -118,13 +113,13 @@ class EmbeddedEngine:
     def _asking(
         self, request: CreateChatCompletionRequest, form: AnswerForm, call: Call
     ) -> Callable[[Json], AsyncGenerator[ChatCompletionChunk, None]]:
-        session = self._session
-        assert session is not None
         endpoint = Endpoint(self._process.base_url, self._process.api_key)
+        # Its port is another one whenever it is started again.
+        channel = HttpChannel(endpoint.url, endpoint.connect_timeout, reuse=False)
 
         def asked(body: Json) -> AsyncGenerator[ChatCompletionChunk, None]:
             reader = LlamaChunkReader(request, self._model.name, form)
-            return converse(session, endpoint, body, call, reader, _lost)
+            return converse(channel, endpoint, body, call, reader, _lost)
 
         return asked
 

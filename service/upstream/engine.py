@@ -6,14 +6,13 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
-
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from ..call import Call
 from ..capability import EVERYTHING
 from ..errors import ChatError, NotReady
+from ..http import HttpChannel
 from ..readiness import Readiness
 from .chunk_reader import ChunkReader
 from .exchange import broken_off, exchange
@@ -52,22 +51,22 @@ class UpstreamEngine:
         self.readiness = Readiness()
         self._endpoint = endpoint
         self._model = UpstreamName(model) if isinstance(model, str) else model
-        self._session: aiohttp.ClientSession | None = None
+        self._channel: HttpChannel | None = None
 
     async def start(self) -> None:
-        self._session = open_session(self._endpoint.connect_timeout)
+        self._channel = HttpChannel(self._endpoint.url, self._endpoint.connect_timeout)
         self.readiness.up()
 
     async def close(self) -> None:
         self.readiness.down("closed")
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
 
     def stream(
         self, request: CreateChatCompletionRequest, call: Call
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        if self._session is None:
+        if self._channel is None:
             raise NotReady("The server is not started.")
         body = to_json(request)
         body["model"] = self._model.of(request.model)
@@ -76,31 +75,11 @@ class UpstreamEngine:
             # nobody finds or deletes; and OpenAI refuses metadata of what it does not store.
             del body["store"]
             body.pop("metadata", None)
-        return converse(self._session, self._endpoint, body, call, ChunkReader(request))
-
-
-def open_session(connect_timeout: float, *, reuse: bool = True) -> aiohttp.ClientSession:
-    """A session for one upstream. The caller's deadline bounds a call, so no other limit does.
-
-    Without `reuse` each call has a connection of its own.
-    """
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=0,  # admission is not the connection pool's business
-            force_close=not reuse,
-            # Less than servers wait: a request sent into a closing connection is lost.
-            keepalive_timeout=3 if reuse else None,
-        ),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        # Tokens come in no faster, and a kilobyte cannot become a gigabyte.
-        headers={"Accept-Encoding": "identity"},
-        auto_decompress=False,
-    )
+        return converse(self._channel, self._endpoint, body, call, ChunkReader(request))
 
 
 def converse(
-    session: aiohttp.ClientSession,
+    channel: HttpChannel,
     endpoint: Endpoint,
     body: dict[str, Any],
     call: Call,
@@ -117,4 +96,4 @@ def converse(
     if endpoint.api_key is not None:
         headers["Authorization"] = f"Bearer {endpoint.api_key}"
     call.meter.follow(reader.delivered)
-    return exchange(session, endpoint.url, headers, body, reader, error_of, lost)
+    return exchange(channel, headers, body, reader, error_of, lost)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import socket
-import struct
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
-import aiohttp
 from pydantic_core import PydanticSerializationError, to_json
 
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from ..errors import ChatError, UpstreamInvalid, UpstreamUnavailable
+from ..http import HttpChannel
 from .refusal import LONGEST_BODY
 from .secret import without
 from .sse import EventReader
@@ -39,8 +36,7 @@ def broken_off() -> ChatError:
 
 
 async def exchange(
-    session: aiohttp.ClientSession,
-    url: str,
+    channel: HttpChannel,
     headers: Mapping[str, str],
     body: dict[str, Any],
     reader: Reader,
@@ -50,21 +46,17 @@ async def exchange(
     """Sends one request and yields what comes back. Closing the generator resets the connection."""
     events = EventReader()
     try:
-        response = await session.post(
-            url,
-            data=_encoded(body),
-            headers={"Content-Type": "application/json", **headers},
-            allow_redirects=False,  # a redirect would carry the key elsewhere
-        )
-        with _ended(response):
-            if response.status != 200:
-                refusal = await response.content.read(LONGEST_BODY)
-                raise refused(response.status, refusal, response.headers.get("Retry-After"))
-            if response.headers.get("Content-Encoding", "identity") != "identity":
+        reply = await channel.post(headers, _encoded(body))
+        try:
+            if reply.status != 200:
+                refusal = await reply.read_up_to(LONGEST_BODY)
+                raise refused(reply.status, refusal, reply.headers.get("retry-after"))
+            if reply.headers.get("content-encoding", "identity") != "identity":
                 raise UpstreamInvalid("The upstream compressed its answer, unasked.")
-            if response.content_type != "text/event-stream":
+            kind, _, _ = reply.headers.get("content-type", "").partition(";")
+            if kind.strip().lower() != "text/event-stream":
                 raise UpstreamInvalid("The upstream answered with something else than a stream.")
-            while piece := await response.content.readany():
+            while piece := await reply.read():
                 for data in events.feed(piece):
                     for chunk in reader.read(data):
                         yield chunk
@@ -73,7 +65,9 @@ async def exchange(
                     yield chunk
             for chunk in reader.end():
                 yield chunk
-    except (aiohttp.ClientError, TimeoutError, ConnectionError):
+        finally:
+            reply.close()
+    except OSError:
         raise lost() from None
     except ChatError as error:
         raise without(_key_in(headers), error) from None
@@ -89,22 +83,3 @@ def _encoded(body: dict[str, Any]) -> bytes:
         return to_json(body)
     except PydanticSerializationError:  # half of a surrogate pair: JSON has only an escape for it
         return json.dumps(body).encode()
-
-
-@contextmanager
-def _ended(response: aiohttp.ClientResponse) -> Iterator[None]:
-    """Sees to it that leaving a response early ends the generation behind it.
-
-    By a reset: after an orderly close the server's next write would still succeed, and it
-    would generate until the one after that.
-    """
-    try:
-        yield
-    except BaseException:
-        transport = response.connection.transport if response.connection else None
-        if transport is not None and (sock := transport.get_extra_info("socket")) is not None:
-            with suppress(OSError):  # closed already
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        raise
-    finally:
-        response.close()
