@@ -10,10 +10,7 @@ from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from ..call import Call
 from ..capability import Capability
-from ..errors import NotReady
-from ..http import HttpChannel
-from ..readiness import Readiness
-from ..upstream.engine import Endpoint
+from ..upstream.endpoint import Endpoint, HttpEngine
 from ..upstream.exchange import exchange
 from ..upstream.name import UpstreamName
 from .event_reader import MessageReader
@@ -36,10 +33,9 @@ class MessagesEndpoint(Endpoint):
         return self.base_url.rstrip("/") + "/v1/messages"
 
 
-class AnthropicEngine:
+class AnthropicEngine(HttpEngine):
     """Streams from the Messages API, also for unary calls.
 
-    `model` is the upstream's name for the model. As any upstream it is taken to be ready.
     What its API has no word for is refused here (unsupported.py); what only some models take
     (sampling beside thinking, structured answers, the last word to the assistant …) they
     refuse themselves, and their words are passed on.
@@ -58,27 +54,12 @@ class AnthropicEngine:
     def __init__(
         self, endpoint: MessagesEndpoint, model: str | UpstreamName, options: Options | None = None
     ) -> None:
-        self.readiness = Readiness()
-        self._endpoint = endpoint
-        self._model = UpstreamName(model) if isinstance(model, str) else model
+        super().__init__(endpoint, model)
         self._options = options or Options()
-        self._channel: HttpChannel | None = None
-
-    async def start(self) -> None:
-        self._channel = HttpChannel(self._endpoint.url, self._endpoint.connect_timeout)
-        self.readiness.up()
-
-    async def close(self) -> None:
-        self.readiness.down("closed")
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
 
     def stream(
         self, request: CreateChatCompletionRequest, call: Call
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        if self._channel is None:
-            raise NotReady("The server is not started.")
         check(request)
         body = to_json(request, self._model.of(request.model), self._options)
         headers = {

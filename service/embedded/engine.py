@@ -20,7 +20,8 @@ from ..http import HttpChannel
 from ..media import Web, has_images, inline_images
 from ..model_store import CATALOGUE
 from ..readiness import Readiness
-from ..upstream.engine import Endpoint, converse
+from ..upstream.endpoint import Endpoint
+from ..upstream.engine import converse
 from ..upstream.request_json import Json
 from .answer_form import AnswerForm, grammar_of
 from .grammar.limits import Limits
@@ -30,8 +31,8 @@ from .process import ModelProcess
 _CAPABILITIES = frozenset({Capability.TOOLS})
 # Where a form leaves an end open, a small model may not find it.
 _GUARDED = Limits(string=200, items=4, calls=2, rounds=3, depth=2)
-# Nor the end of its text: tokens of an answer whose caller sets no limit, some ten seconds.
-_RAMBLING_ENDS = 1024
+# Nor the end of its text: tokens of an answer whose caller sets no limit, some five seconds.
+_RAMBLING_ENDS = 512
 
 
 class EmbeddedEngine:

@@ -1,5 +1,6 @@
 """Models behind any server that speaks OpenAI's HTTP API."""
 
-from .engine import Endpoint, UpstreamEngine
+from .endpoint import Endpoint
+from .engine import UpstreamEngine
 
 __all__ = ["Endpoint", "UpstreamEngine"]

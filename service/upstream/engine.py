@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
@@ -11,63 +10,26 @@ from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from ..call import Call
 from ..capability import EVERYTHING
-from ..errors import ChatError, NotReady
+from ..errors import ChatError
 from ..http import HttpChannel
-from ..readiness import Readiness
 from .chunk_reader import ChunkReader
+from .endpoint import Endpoint, HttpEngine
 from .exchange import broken_off, exchange
-from .name import UpstreamName
 from .refusal import error_of
 from .request_json import to_json
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where an upstream is. `base_url` ends before `/chat/completions`."""
-
-    base_url: str
-    api_key: str | None = field(default=None, repr=False)
-    connect_timeout: float = 5
-    """Seconds."""
-    continuous_usage: bool = False
-    """Whether it is to tell the usage so far with each token."""
-
-    @property
-    def url(self) -> str:
-        return self.base_url.rstrip("/") + "/chat/completions"
-
-
-class UpstreamEngine:
+class UpstreamEngine(HttpEngine):
     """Streams from an upstream, also for unary calls: then a caller who leaves is noticed in
-    the same way, and there is one path to keep right.
-
-    `model` is the upstream's name for the model. An upstream is taken to be ready: asking it
-    is the only way to know; and to be able to do whatever it does not refuse itself.
+    the same way, and there is one path to keep right. It is taken to be able to do whatever it
+    does not refuse itself.
     """
 
     capabilities = EVERYTHING
 
-    def __init__(self, endpoint: Endpoint, model: str | UpstreamName) -> None:
-        self.readiness = Readiness()
-        self._endpoint = endpoint
-        self._model = UpstreamName(model) if isinstance(model, str) else model
-        self._channel: HttpChannel | None = None
-
-    async def start(self) -> None:
-        self._channel = HttpChannel(self._endpoint.url, self._endpoint.connect_timeout)
-        self.readiness.up()
-
-    async def close(self) -> None:
-        self.readiness.down("closed")
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
-
     def stream(
         self, request: CreateChatCompletionRequest, call: Call
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        if self._channel is None:
-            raise NotReady("The server is not started.")
         body = to_json(request)
         body["model"] = self._model.of(request.model)
         if request.store:
