@@ -32,17 +32,22 @@ class Connection(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     def ask(self, request: bytes) -> Reply:
-        """Sends the request, and returns what will be its answer."""
-        assert self._transport is not None
+        """Sends the request, and returns what will be its answer. Raises Broken."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise Broken("it hung up, or spoke first")
         self._reply = Reply(self)
-        self._transport.write(request)
+        transport.write(request)
         return self._reply
 
     def free(self) -> None:
-        self._reply = None
-        if self._keep is None or not self.open:
+        transport = self._transport
+        # Who answers before it has heard all may not listen to the rest, or take it for the next
+        # request.
+        if self._keep is None or transport is None or transport.get_write_buffer_size():
             self.close()
         else:
+            self._reply = None
             self._keep(self)
 
     def reset(self) -> None:
@@ -60,7 +65,9 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Whoever waits for an answer will see it break off."""
         transport, self._transport = self._transport, None
-        if transport is not None:
+        if transport is not None and transport.get_write_buffer_size():
+            transport.abort()  # or it would wait for who does not read
+        elif transport is not None:
             transport.close()
         if self._reply is not None:
             self._reply.fail(Broken("closed"))

@@ -28,6 +28,10 @@ class Peer:
         self.ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
         """How the other side went; None: in order."""
 
+    async def begun(self) -> None:
+        """The next request begins to arrive."""
+        await self._reader.readexactly(1)
+
     async def asked(self) -> tuple[str, bytes]:
         """The next request's head, and its body."""
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
@@ -185,6 +189,31 @@ async def test_a_connection_is_not_used_again(answer: bytes) -> None:
         for _ in range(2):
             assert await body_of(await channel.post({}, b"{}")) == b"ok"
         assert len(server.peers) == 2
+
+
+async def test_a_connection_whose_request_was_not_heard_to_its_end_is_not_used_again() -> None:
+    heard = asyncio.Event()
+
+    async def behave(peer: Peer) -> None:
+        await peer.begun()
+        await peer.say(OK)
+        await heard.wait()
+
+    async with serving(behave) as server, asking(server.url) as channel:
+        for _ in range(2):
+            assert await body_of(await channel.post({}, b"x" * 50_000_000)) == b"ok"
+        assert len(server.peers) == 2
+        heard.set()
+
+
+async def test_a_server_that_speaks_first_is_none() -> None:
+    async def behave(peer: Peer) -> None:
+        await peer.say(b"220 mail.example.com ESMTP\r\n")
+        await peer.asked()
+
+    async with serving(behave) as server, asking(server.url) as channel:
+        with pytest.raises(Broken):
+            await channel.post({}, b"{}")
 
 
 async def test_without_reuse_every_request_has_its_own() -> None:
