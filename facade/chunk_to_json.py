@@ -19,6 +19,7 @@ from diglot.v1.chunk_pb2 import (
     ToolCallDelta,
 )
 
+from .extra import beside
 from .to_json import FINISH_REASONS, ROLES, Json, annotation, dumps, logprobs, moderation, usage
 
 DONE = b"data: [DONE]\n\n"
@@ -47,6 +48,7 @@ class ChunkEncoder:
     def __init__(self, include_usage: bool) -> None:
         self._include_usage = include_usage
         self._templates: dict[int, _Template] = {}
+        self._extra = ("", "")
 
     def __call__(self, chunk: ChatCompletionChunk) -> bytes:
         chunk.ClearField("merged_chunks")  # OpenAI's chunks have nothing like it
@@ -65,6 +67,8 @@ class ChunkEncoder:
         fields = [field.name for field, _ in choice.delta.ListFields()]
         # A usage or a finish_reason comes once, and probabilities never twice the same.
         dear = choice.HasField("finish_reason") or choice.HasField("logprobs")
+        before, self._extra = self._extra, (chunk.extra_json, choice.extra_json)
+        dear |= before != self._extra  # some are never twice the same, too
         if fields == ["content"] and not dear and not chunk.HasField("obfuscation"):
             self._templates[choice.index] = self._template(chunk)
         return line(chunk, self._include_usage)
@@ -100,16 +104,21 @@ def to_json(chunk: ChatCompletionChunk, include_usage: bool) -> Json:
         result["moderation"] = moderation(chunk.moderation)
     if chunk.HasField("obfuscation"):
         result["obfuscation"] = chunk.obfuscation
+    if chunk.extra_json:
+        beside(result, chunk)
     return result
 
 
 def _choice(choice: ChunkChoice) -> Json:
-    return {
+    result: Json = {
         "index": choice.index,
         "delta": _delta(choice.delta),
         "logprobs": logprobs(choice.logprobs) if choice.HasField("logprobs") else None,
         "finish_reason": FINISH_REASONS.get(choice.finish_reason),
     }
+    if choice.extra_json:
+        beside(result, choice)
+    return result
 
 
 def _delta(delta: Delta) -> Json:
@@ -131,6 +140,8 @@ def _delta(delta: Delta) -> Json:
         result["audio"] = _set_fields(delta.audio)
     if delta.annotations:
         result["annotations"] = [annotation(one) for one in delta.annotations]
+    if delta.extra_json:
+        beside(result, delta)
     return result
 
 
@@ -145,17 +156,17 @@ def _tool_call(call: ToolCallDelta) -> Json:
     if call.HasField("id"):
         result["id"] = call.id
     if kind is None:
-        return result
+        return beside(result, call)
     if kind == "function":
-        body, text = _set_fields(call.function), "arguments"
+        body, text = beside(_set_fields(call.function), call.function), "arguments"
     else:
         body, text = _set_fields(call.custom), "input"
     if call.HasField("id"):
         result["type"] = kind
         body.setdefault(text, "")
     result[kind] = body
-    return result
+    return beside(result, call)
 
 
 def _set_fields(part: FunctionCallDelta | CustomCallDelta | AudioDelta) -> Json:
-    return {field.name: value for field, value in part.ListFields()}
+    return {field.name: value for field, value in part.ListFields() if field.name != "extra_json"}

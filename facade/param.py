@@ -31,8 +31,8 @@ _RULES = [
         # One level less than JSON has.
         (r"^(tools\[\d+\]\.custom)\.grammar\b", r"\1.format.grammar"),
         (r"^(web_search_options\.user_location)\.", r"\1.approximate."),
-        # Keys that only the engine knows stand at the top.
-        (r"^extra_json\.", ""),
+        # Keys that only the engine knows stand beside the others.
+        (r"^extra_json\.|\.extra_json\b", ""),
     ]
 ]
 

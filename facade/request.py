@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import ConfigDict, Field, PlainValidator
+from pydantic import Field, PlainValidator
 
 from diglot.v1 import error_pb2
 
 from .errors import Refusal
-from .request_message import Array, JsonObject, Message, TextPart
+from .request_message import Array, JsonObject, Message, OpenObject, TextPart
 
 # What the contract's integers hold. Narrower ranges are the core's.
 _INT32_MIN, _INT32_MAX = -(2**31), 2**31 - 1
@@ -55,19 +55,19 @@ def _biases(value: object) -> dict[int, float]:
     return biases
 
 
-class StreamOptions(JsonObject):
+class StreamOptions(OpenObject):
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
 
 
-class FunctionDefinition(JsonObject):
+class FunctionDefinition(OpenObject):
     name: str
     description: str | None = None
     parameters: Schema | None = None
     strict: bool | None = None
 
 
-class FunctionTool(JsonObject):
+class FunctionTool(OpenObject):
     type: Literal["function"]
     function: FunctionDefinition
 
@@ -86,13 +86,13 @@ class GrammarFormat(JsonObject):
     grammar: Grammar
 
 
-class CustomDefinition(JsonObject):
+class CustomDefinition(OpenObject):
     name: str
     description: str | None = None
     format: Annotated[TextFormat | GrammarFormat, Field(discriminator="type")] | None = None
 
 
-class CustomTool(JsonObject):
+class CustomTool(OpenObject):
     type: Literal["custom"]
     custom: CustomDefinition
 
@@ -130,22 +130,22 @@ ToolChoice = (
 )
 
 
-class TextResponse(JsonObject):
+class TextResponse(OpenObject):
     type: Literal["text"]
 
 
-class JsonObjectResponse(JsonObject):
+class JsonObjectResponse(OpenObject):
     type: Literal["json_object"]
 
 
-class JsonSchema(JsonObject):
+class JsonSchema(OpenObject):
     name: str
     description: str | None = None
     schema_: Schema | None = Field(None, alias="schema")
     strict: bool | None = None
 
 
-class JsonSchemaResponse(JsonObject):
+class JsonSchemaResponse(OpenObject):
     type: Literal["json_schema"]
     json_schema: JsonSchema
 
@@ -205,11 +205,8 @@ class PromptCacheOptions(JsonObject):
     ttl: str | None = None
 
 
-class CompletionRequest(JsonObject):
+class CompletionRequest(OpenObject):
     """The body of POST /v1/chat/completions."""
-
-    # Keys that OpenAI does not know are kept, for engines that do.
-    model_config = ConfigDict(extra="allow")
 
     model: str
     messages: Array[Message]

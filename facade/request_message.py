@@ -1,8 +1,9 @@
 """The messages of a chat completion request, as JSON has them.
 
 Only what JSON can get wrong is checked here: types, missing keys, and which member of a
-union is meant. What the values mean is the core's business. Unknown keys are ignored:
-clients replay answers with whatever their server put in.
+union is meant. What the values mean is the core's business. Unknown keys of messages, of
+their parts and of calls are kept: clients replay answers with whatever their server put in, and
+some servers must have it back. Elsewhere they are ignored.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ class JsonObject(BaseModel):
     )
 
 
+class OpenObject(JsonObject):
+    """A JSON object whose unknown keys are kept, for engines that know them."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 _T = TypeVar("_T")
 # A body of millions of faults shall cost one error, not millions. The name makes it fit for
 # unions, whose members must be hashable: FailFast is not.
@@ -32,7 +39,7 @@ class PromptCacheBreakpoint(JsonObject):
     ttl: str | None = None
 
 
-class _Part(JsonObject):
+class _Part(OpenObject):
     prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
 
 
@@ -41,7 +48,7 @@ class TextPart(_Part):
     text: str
 
 
-class ImageUrl(JsonObject):
+class ImageUrl(OpenObject):
     url: str
     detail: str | None = None
 
@@ -51,7 +58,7 @@ class ImagePart(_Part):
     image_url: ImageUrl
 
 
-class InputAudio(JsonObject):
+class InputAudio(OpenObject):
     data: str
     format: str
 
@@ -61,7 +68,7 @@ class InputAudioPart(_Part):
     input_audio: InputAudio
 
 
-class File(JsonObject):
+class File(OpenObject):
     file_data: str | None = None
     file_id: str | None = None
     filename: str | None = None
@@ -82,7 +89,7 @@ Part = Annotated[
 ]
 
 
-class FunctionCall(JsonObject):
+class FunctionCall(OpenObject):
     name: str
     arguments: str
 
@@ -92,13 +99,13 @@ class CustomCall(JsonObject):
     input: str
 
 
-class FunctionToolCall(JsonObject):
+class FunctionToolCall(OpenObject):
     type: Literal["function"]
     id: str
     function: FunctionCall
 
 
-class CustomToolCall(JsonObject):
+class CustomToolCall(OpenObject):
     type: Literal["custom"]
     id: str
     custom: CustomCall
@@ -111,25 +118,25 @@ class AudioReference(JsonObject):
     id: str
 
 
-class DeveloperMessage(JsonObject):
+class DeveloperMessage(OpenObject):
     role: Literal["developer"]
     content: str | Array[Part]
     name: str | None = None
 
 
-class SystemMessage(JsonObject):
+class SystemMessage(OpenObject):
     role: Literal["system"]
     content: str | Array[Part]
     name: str | None = None
 
 
-class UserMessage(JsonObject):
+class UserMessage(OpenObject):
     role: Literal["user"]
     content: str | Array[Part]
     name: str | None = None
 
 
-class AssistantMessage(JsonObject):
+class AssistantMessage(OpenObject):
     role: Literal["assistant"]
     content: str | Array[Part] | None = None
     name: str | None = None
@@ -140,15 +147,17 @@ class AssistantMessage(JsonObject):
     reasoning_content: str | None = None
     # Another spelling of reasoning_content; in some dialects an object, then ignored.
     reasoning: Any = None
+    # Citations and whatever else a server said; clients replay them in any form.
+    annotations: Any = None
 
 
-class ToolMessage(JsonObject):
+class ToolMessage(OpenObject):
     role: Literal["tool"]
     content: str | Array[Part]
     tool_call_id: str
 
 
-class FunctionMessage(JsonObject):
+class FunctionMessage(OpenObject):
     role: Literal["function"]
     content: str | None
     name: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 from diglot.v1 import chat_pb2, message_pb2
 
 from . import to_json
+from .extra import beside
 from .to_json import Json
 
 
@@ -55,19 +56,23 @@ def _part(part: message_pb2.ContentPart) -> Json:
         case "refusal":
             result["refusal"] = part.refusal.refusal
         case "image_url":
-            result[kind] = {"url": part.image_url.url, **_fields(part.image_url)}
+            image: Json = {"url": part.image_url.url, **_fields(part.image_url)}
+            result[kind] = beside(image, part.image_url)
         case "input_audio":
-            result[kind] = {"data": part.input_audio.data, "format": part.input_audio.format}
+            sound: Json = {"data": part.input_audio.data, "format": part.input_audio.format}
+            result[kind] = beside(sound, part.input_audio)
         case "file":
-            result[kind] = _fields(part.file)
+            result[kind] = beside(_fields(part.file), part.file)
     if part.HasField("prompt_cache_breakpoint"):
         mark = part.prompt_cache_breakpoint
         result["prompt_cache_breakpoint"] = {"mode": mark.mode, **_fields(mark)}
-    return result
+    return beside(result, part)
 
 
 def _fields(
     message: message_pb2.ImagePart | message_pb2.FilePart | message_pb2.PromptCacheBreakpoint,
 ) -> Json:
     """Those that are set."""
-    return {field.name: value for field, value in message.ListFields()}
+    return {
+        field.name: value for field, value in message.ListFields() if field.name != "extra_json"
+    }

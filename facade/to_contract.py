@@ -7,13 +7,12 @@ digits of their numbers.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from diglot.v1 import chat_pb2, error_pb2, tool_pb2
+from diglot.v1 import chat_pb2, tool_pb2
 
 from . import request as body
-from .errors import Refusal
+from .extra import json_text, with_extra
 from .message_to_contract import to_message, to_parts
 
 _MODES = {
@@ -60,7 +59,7 @@ def to_contract(request: body.CompletionRequest) -> chat_pb2.CreateChatCompletio
         name: getattr(request, name) for name in request.model_fields_set & _SAME
     }
     result = chat_pb2.CreateChatCompletionRequest(**same)
-    result.messages.extend(to_message(message) for message in request.messages)
+    result.messages.extend(to_message(message, i) for i, message in enumerate(request.messages))
     if request.stop is not None:
         result.stop.extend([request.stop] if isinstance(request.stop, str) else request.stop)
     for i, tool in enumerate(request.tools or ()):
@@ -86,27 +85,15 @@ def to_contract(request: body.CompletionRequest) -> chat_pb2.CreateChatCompletio
     if request.prompt_cache_options is not None:
         result.prompt_cache_options.CopyFrom(_prompt_cache(request.prompt_cache_options))
     if request.model_extra:
-        result.extra_json = _json(request.model_extra, None)
+        result.extra_json = json_text(request.model_extra, None)
     return result
 
 
-def _json(value: dict[str, Any], param: str | None) -> str:
-    """JSON text with the order of keys and the digits of numbers that came in."""
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except ValueError:  # 1e999 reads as infinity
-        where = f" for '{param}'" if param else ""
-        raise Refusal(
-            error_pb2.ERROR_REASON_INVALID_VALUE,
-            f"Invalid value{where}: a number in it is too large.",
-            param,
-        ) from None
-
-
 def _stream_options(options: body.StreamOptions) -> chat_pb2.StreamOptions:
-    return chat_pb2.StreamOptions(
+    result = chat_pb2.StreamOptions(
         include_usage=options.include_usage, include_obfuscation=options.include_obfuscation
     )
+    return with_extra(result, options, "stream_options")
 
 
 def _function(function: body.FunctionDefinition, path: str) -> tool_pb2.FunctionDefinition:
@@ -114,13 +101,14 @@ def _function(function: body.FunctionDefinition, path: str) -> tool_pb2.Function
         name=function.name, description=function.description, strict=function.strict
     )
     if function.parameters is not None:
-        result.parameters_json = _json(function.parameters, f"{path}.parameters")
-    return result
+        result.parameters_json = json_text(function.parameters, f"{path}.parameters")
+    return with_extra(result, function, path)
 
 
 def _tool(tool: body.FunctionTool | body.CustomTool, path: str) -> tool_pb2.Tool:
     if isinstance(tool, body.FunctionTool):
-        return tool_pb2.Tool(function=_function(tool.function, f"{path}.function"))
+        function = _function(tool.function, f"{path}.function")
+        return with_extra(tool_pb2.Tool(function=function), tool, path)
     custom = tool_pb2.CustomTool(name=tool.custom.name, description=tool.custom.description)
     match tool.custom.format:
         case body.TextFormat():
@@ -128,7 +116,8 @@ def _tool(tool: body.FunctionTool | body.CustomTool, path: str) -> tool_pb2.Tool
         case body.GrammarFormat(grammar=grammar):
             custom.grammar.syntax = grammar.syntax
             custom.grammar.definition = grammar.definition
-    return tool_pb2.Tool(custom=custom)
+    with_extra(custom, tool.custom, f"{path}.custom")
+    return with_extra(tool_pb2.Tool(custom=custom), tool, path)
 
 
 def _tool_choice(choice: body.ToolChoice) -> tool_pb2.ToolChoice:
@@ -141,7 +130,7 @@ def _tool_choice(choice: body.ToolChoice) -> tool_pb2.ToolChoice:
             return tool_pb2.ToolChoice(custom_name=choice.custom.name)
         case body.AllowedToolsChoice(allowed_tools=allowed):
             tools = [
-                _json(tool, f"tool_choice.allowed_tools.tools[{i}]")
+                json_text(tool, f"tool_choice.allowed_tools.tools[{i}]")
                 for i, tool in enumerate(allowed.tools)
             ]
             return tool_pb2.ToolChoice(
@@ -167,9 +156,10 @@ def _response_format(form: body.ResponseFormat) -> chat_pb2.ResponseFormat:
                 name=asked.name, description=asked.description, strict=asked.strict
             )
             if asked.schema_ is not None:
-                schema.schema_json = _json(asked.schema_, "response_format.json_schema.schema")
+                schema.schema_json = json_text(asked.schema_, "response_format.json_schema.schema")
+            with_extra(schema, asked, "response_format.json_schema")
             result.json_schema.CopyFrom(schema)
-    return result
+    return with_extra(result, form, "response_format")
 
 
 def _audio(audio: body.AudioOptions) -> chat_pb2.AudioOptions:
@@ -181,7 +171,7 @@ def _audio(audio: body.AudioOptions) -> chat_pb2.AudioOptions:
 def _prediction(prediction: body.Prediction) -> chat_pb2.Prediction:
     if isinstance(prediction.content, str):
         return chat_pb2.Prediction(content=prediction.content)
-    return chat_pb2.Prediction(parts=to_parts(prediction.content))
+    return chat_pb2.Prediction(parts=to_parts(prediction.content, "prediction"))
 
 
 def _web_search(options: body.WebSearchOptions) -> chat_pb2.WebSearchOptions:

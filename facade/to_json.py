@@ -14,6 +14,8 @@ from pydantic_core import to_json
 
 from diglot.v1 import completion_pb2, message_pb2, model_pb2
 
+from .extra import beside
+
 Json = dict[str, Any]
 _M = TypeVar("_M", bound=Message)
 
@@ -64,6 +66,8 @@ def completion(answer: completion_pb2.ChatCompletion) -> Json:
         result["metadata"] = dict(answer.metadata)
     if answer.HasField("moderation"):
         result["moderation"] = moderation(answer.moderation)
+    if answer.extra_json:
+        beside(result, answer)
     return result
 
 
@@ -81,12 +85,15 @@ def models(answer: model_pb2.ListModelsResponse) -> Json:
 
 
 def _choice(choice: completion_pb2.Choice) -> Json:
-    return {
+    result: Json = {
         "index": choice.index,
         "message": message(choice.message),
         "logprobs": logprobs(choice.logprobs) if choice.HasField("logprobs") else None,
         "finish_reason": FINISH_REASONS.get(choice.finish_reason),
     }
+    if choice.extra_json:
+        beside(result, choice)
+    return result
 
 
 def message(message: message_pb2.Message) -> Json:
@@ -101,10 +108,7 @@ def message(message: message_pb2.Message) -> Json:
     if message.tool_calls:
         result["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
     if message.HasField("function_call"):
-        result["function_call"] = {
-            "name": message.function_call.name,
-            "arguments": message.function_call.arguments,
-        }
+        result["function_call"] = _function_call(message.function_call)
     if message.HasField("audio"):
         result["audio"] = {
             "id": message.audio.id,
@@ -112,28 +116,34 @@ def message(message: message_pb2.Message) -> Json:
             "expires_at": message.audio.expires_at,
             "transcript": message.audio.transcript,
         }
+    if message.extra_json:
+        beside(result, message)
     return result
 
 
 def _tool_call(call: message_pb2.ToolCall) -> Json:
     if call.HasField("custom"):
         custom = {"name": call.custom.name, "input": call.custom.input}
-        return {"id": call.id, "type": "custom", "custom": custom}
-    function = {"name": call.function.name, "arguments": call.function.arguments}
-    return {"id": call.id, "type": "function", "function": function}
+        return beside({"id": call.id, "type": "custom", "custom": custom}, call)
+    function = _function_call(call.function)
+    return beside({"id": call.id, "type": "function", "function": function}, call)
+
+
+def _function_call(call: message_pb2.FunctionCall) -> Json:
+    return beside({"name": call.name, "arguments": call.arguments}, call)
 
 
 def annotation(one: message_pb2.Annotation) -> Json:
+    if not one.HasField("url_citation"):
+        return beside({}, one)
     citation = one.url_citation
-    return {
-        "type": "url_citation",
-        "url_citation": {
-            "start_index": citation.start_index,
-            "end_index": citation.end_index,
-            "url": citation.url,
-            "title": citation.title,
-        },
+    body: Json = {
+        "start_index": citation.start_index,
+        "end_index": citation.end_index,
+        "url": citation.url,
+        "title": citation.title,
     }
+    return beside({"type": "url_citation", "url_citation": beside(body, citation)}, one)
 
 
 def logprobs(probabilities: completion_pb2.ChoiceLogprobs) -> Json:
@@ -148,11 +158,14 @@ def _token(token: completion_pb2.TokenLogprob) -> Json:
 
 
 def _top(token: completion_pb2.TokenLogprob | completion_pb2.TopLogprob) -> Json:
-    return {
+    result: Json = {
         "token": token.token,
         "logprob": token.logprob,
         "bytes": list(token.bytes) if token.HasField("bytes") else None,
     }
+    if token.extra_json:
+        beside(result, token)
+    return result
 
 
 def usage(spent: completion_pb2.Usage) -> Json:
@@ -165,11 +178,16 @@ def usage(spent: completion_pb2.Usage) -> Json:
         result["prompt_tokens_details"] = _counts(spent.prompt_tokens_details)
     if spent.HasField("completion_tokens_details"):
         result["completion_tokens_details"] = _counts(spent.completion_tokens_details)
+    if spent.extra_json:
+        beside(result, spent)
     return result
 
 
 def _counts(details: Message) -> Json:
-    return {field.name: count for field, count in details.ListFields()}
+    known = {
+        field.name: count for field, count in details.ListFields() if field.name != "extra_json"
+    }
+    return beside(known, details)
 
 
 def moderation(verdict: completion_pb2.Moderation) -> Json:

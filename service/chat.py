@@ -58,7 +58,7 @@ class ChatService:
         self._store = store
         self._metrics = metrics
         self._tracing = tracing
-        self.stored = StoredCompletions(store)
+        self.stored = StoredCompletions(store, tracing)
 
     async def create(self, request: CreateChatCompletionRequest, call: Call) -> ChatCompletion:
         """Generates a completion and returns it whole: the fold of the stream."""

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from diglot.v1.chunk_pb2 import ChatCompletionChunk, ChunkChoice, Delta
 from diglot.v1.completion_pb2 import ChatCompletion, Choice
-from diglot.v1.message_pb2 import ROLE_ASSISTANT, Audio, Message, ToolCall
+from diglot.v1.message_pb2 import ROLE_ASSISTANT, Audio, FunctionCall, Message, ToolCall
+
+from .errors import UpstreamInvalid
+from .extra import Json, add_up, joined, known_keys, read, written
+
+_COMPLETION = known_keys(ChatCompletion)
+_CHOICE = known_keys(Choice)
+_MESSAGE = known_keys(Message)
+_CALL = known_keys(ToolCall)
+_FUNCTION = known_keys(FunctionCall)
 
 
 class Fold:
@@ -16,6 +25,7 @@ class Fold:
     def __init__(self) -> None:
         self._completion = ChatCompletion()
         self._choices: dict[int, _Growing] = {}
+        self._extra: Json = {}
 
     def add(self, chunk: ChatCompletionChunk) -> None:
         whole = self._completion
@@ -29,6 +39,8 @@ class Fold:
             whole.system_fingerprint = chunk.system_fingerprint
         if chunk.HasField("moderation"):
             whole.moderation.MergeFrom(chunk.moderation)
+        if chunk.HasField("extra_json"):
+            _add_extra(self._extra, chunk.extra_json)
         for choice in chunk.choices:
             growing = self._choices.get(choice.index)
             if growing is None:
@@ -39,6 +51,7 @@ class Fold:
         """The completion so far. Call once, when the stream has ended."""
         for index in sorted(self._choices):
             self._choices[index].finish(self._completion.choices.add(index=index))
+        _put_extra(self._completion, self._extra, _COMPLETION)
         return self._completion
 
 
@@ -54,6 +67,9 @@ class _Growing:
         self._reasoning: list[str] = []
         self._calls: dict[int, ToolCall] = {}
         self._texts: dict[int, list[str]] = {}
+        self._extra: Json = {}
+        self._message_extra: Json = {}
+        self._call_extras: dict[int, tuple[Json, Json]] = {}
 
     def add(self, choice: ChunkChoice) -> None:
         delta = choice.delta
@@ -79,6 +95,10 @@ class _Growing:
             message.function_call.arguments += delta.function_call.arguments
         if delta.HasField("audio"):
             _add_audio(message.audio, delta)
+        if choice.HasField("extra_json"):
+            _add_extra(self._extra, choice.extra_json)
+        if delta.HasField("extra_json"):
+            _add_extra(self._message_extra, delta.extra_json)
 
     def _add_tool_calls(self, delta: Delta) -> None:
         for piece in delta.tool_calls:
@@ -92,6 +112,10 @@ class _Growing:
             else:
                 call.function.name += piece.function.name
                 text.append(piece.function.arguments)
+            if piece.HasField("extra_json") or piece.function.HasField("extra_json"):
+                extra, of_function = self._call_extras.setdefault(piece.index, ({}, {}))
+                _add_extra(extra, piece.extra_json or "{}")
+                _add_extra(of_function, piece.function.extra_json or "{}")
 
     def finish(self, choice: Choice) -> None:
         index = choice.index
@@ -113,7 +137,16 @@ class _Growing:
                 call.custom.input = text
             else:
                 call.function.arguments = text
+            if place in self._call_extras:
+                extra, of_function = self._call_extras[place]
+                _put_extra(call, extra, _CALL)
+                if call.HasField("function"):
+                    _put_extra(call.function, of_function, _FUNCTION)
             message.tool_calls.append(call)
+        if isinstance(details := self._message_extra.get("reasoning_details"), list):
+            self._message_extra["reasoning_details"] = joined(details)
+        _put_extra(message, self._message_extra, _MESSAGE)
+        _put_extra(choice, self._extra, _CHOICE)
 
 
 def _add_audio(audio: Audio, delta: Delta) -> None:
@@ -126,3 +159,20 @@ def _add_audio(audio: Audio, delta: Delta) -> None:
         audio.transcript += piece.transcript
     if piece.HasField("expires_at"):
         audio.expires_at = piece.expires_at
+
+
+def _add_extra(whole: Json, text: str) -> None:
+    try:
+        add_up(whole, read(text))
+    except ValueError:  # another Diglot's: our own readers write what they have read
+        raise UpstreamInvalid("The upstream sent an extra_json that is not an object.") from None
+
+
+def _put_extra(
+    target: ChatCompletion | Choice | Message | ToolCall | FunctionCall,
+    extra: Json,
+    known: frozenset[str],
+) -> None:
+    """A chunk's JSON knows fewer keys than the completion's."""
+    if kept := {key: value for key, value in extra.items() if key not in known}:
+        target.extra_json = written(kept)

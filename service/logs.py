@@ -15,8 +15,11 @@ import math
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
+
+from .log_stream import LogStream
 
 _OWN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _NAMESPACE = "diglot."
@@ -42,6 +45,7 @@ def configure(
     root = logging.getLogger()
     for other in [each for each in root.handlers if isinstance(each, _Handler)]:
         root.removeHandler(other)
+        other.close()
     root.addHandler(handler)
     # What no line of ours shows costs each of them microseconds to find out.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
@@ -72,8 +76,58 @@ def vanished_client(record: logging.LogRecord) -> bool:
     return "ExecuteBatchError" not in f"{type(error).__name__} {message_of(record)}"
 
 
-class _Handler(logging.StreamHandler[TextIO]):
-    """Known from other handlers by its type."""
+def dropped_lines() -> int:
+    """How many lines of this process's log were dropped because nobody read them."""
+    handlers = logging.getLogger().handlers
+    return sum(each.dropped for each in handlers if isinstance(each, _Handler))
+
+
+class _Handler(logging.Handler):
+    """Known from other handlers by its type. Never keeps anybody waiting: see log_stream.py."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        """None is where standard error is closed."""
+        super().__init__()
+        self._encoding = (stream and stream.encoding) or "utf-8"
+        self._text = stream
+        self._lines: LogStream | None = None
+        if stream is None:
+            return
+        # What is no file of the system's keeps nobody waiting.
+        with suppress(OSError):
+            self._lines = LogStream(stream.fileno(), self._spelt_dropped)
+            self._text = None
+
+    @property
+    def dropped(self) -> int:
+        return 0 if self._lines is None else self._lines.dropped
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if self._lines is not None:
+                self._lines.write(self._spelt(record))
+            elif self._text is not None:
+                self._text.write(f"{self.format(record)}\n")
+                self._text.flush()
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        if self._lines is not None:
+            self._lines.flush()
+
+    def close(self) -> None:
+        if self._lines is not None:
+            self._lines.close()
+        super().close()
+
+    def _spelt(self, record: logging.LogRecord) -> bytes:
+        return f"{self.format(record)}\n".encode(self._encoding, "backslashreplace")
+
+    def _spelt_dropped(self, count: int) -> bytes:
+        record = {"name": "diglot.logs", "levelno": logging.WARNING, "levelname": "WARNING"}
+        said = {"msg": "log lines dropped, as nobody read them", "lines": count}
+        return self._spelt(logging.makeLogRecord(record | said))
 
 
 class _Seconds:

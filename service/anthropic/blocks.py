@@ -9,6 +9,8 @@ from typing import Any
 from diglot.v1 import message_pb2 as m
 
 from ..errors import InvalidValue, UnsupportedValue
+from ..extra import Extended
+from ..upstream.request_json import beside
 
 Json = dict[str, Any]
 
@@ -31,12 +33,24 @@ def blocks_of(message: m.Message, path: str) -> list[Json]:
         if block is not None:
             if part.HasField("prompt_cache_breakpoint"):
                 block["cache_control"] = _cache_control(part.prompt_cache_breakpoint, where)
-            blocks.append(block)
+            blocks.append(block | vendor_keys(part, block, where))
     return blocks
 
 
 def text_block(text: str) -> Json:
     return {"type": "text", "text": text}
+
+
+def vendor_keys(extended: Extended, body: Json, where: str) -> Json:
+    """Keys of the API's own: cache_control, citations …"""
+    extra = beside(extended)
+    for key in extra:
+        if key in body:
+            raise InvalidValue(
+                f"'{key}' in '{where}.extra_json' contradicts what the request says elsewhere.",
+                field=f"{where}.extra_json.{key}",
+            )
+    return extra
 
 
 def _block(part: m.ContentPart, where: str) -> Json | None:

@@ -3,7 +3,7 @@
     message_start                     model, and what the prompt cost
       content_block_start             text, thinking, tool_use …
         content_block_delta           a piece of it
-      content_block_stop
+      content_block_stop              where signed thought is whole
     message_delta                     why it stopped, and what it cost in the end
     message_stop
 
@@ -24,9 +24,11 @@ from diglot.v1.chunk_pb2 import ChatCompletionChunk
 from diglot.v1.message_pb2 import ROLE_ASSISTANT
 
 from ..errors import UpstreamInvalid, UpstreamUnavailable
+from ..extra import Json, written
 from ..upstream.tool_calls import ToolCallMender
 from ..upstream.values import count, text
 from .refusal import error_in
+from .thought import KINDS, Place, ThinkingBlock, said
 
 _FINISH: dict[str, c.FinishReason.ValueType] = {
     "max_tokens": c.FINISH_REASON_LENGTH,
@@ -45,6 +47,10 @@ class MessageReader:
         self._names_a_tool = request.tool_choice.WhichOneof("choice") == "function_name"
         self._calls = ToolCallMender()
         self._tool_blocks: set[int] = set()
+        self._thinking: ThinkingBlock | None = None
+        self._thinking_blocks: list[Json] = []
+        self._thinking_places: list[Place] = []
+        self._characters = 0
         self._usage: dict[str, int] = {}
         self._thought: int | None = None
         self._model = ""
@@ -67,6 +73,8 @@ class MessageReader:
                 yield from self._grow(event.get("index"), _object(event.get("delta")))
             case "content_block_start":
                 yield from self._begin(event.get("index"), _object(event.get("content_block")))
+            case "content_block_stop":
+                self._sign(event.get("index"))
             case "message_start":
                 message = _object(event.get("message"))
                 self._model = text(message.get("model")) or ""
@@ -101,7 +109,9 @@ class MessageReader:
         return usage
 
     def _begin(self, index: Any, block: dict[str, Any]) -> Iterator[ChatCompletionChunk]:
-        kind = block.get("type")
+        kind = text(block.get("type"))
+        place = [self._characters, len(self._calls)]
+        self._thinking = ThinkingBlock(index, block, place) if kind in KINDS else None
         if kind == "text":
             yield from self._say("content", block.get("text"))
         elif kind == "thinking":
@@ -120,15 +130,32 @@ class MessageReader:
             case "text_delta":
                 yield from self._say("content", delta.get("text"))
             case "thinking_delta":
+                self._think(index, "thinking", delta)
                 yield from self._say("reasoning_content", delta.get("thinking"))
+            case "signature_delta":
+                self._think(index, "signature", delta)
             case "input_json_delta" if isinstance(index, int) and index in self._tool_blocks:
                 function = {"arguments": delta.get("partial_json")}
                 yield from self._call({"index": index, "function": function})
+
+    def _think(self, index: Any, key: str, delta: dict[str, Any]) -> None:
+        if self._thinking is not None and self._thinking.index == index:
+            self._thinking.grow(key, delta.get(key))
+
+    def _sign(self, index: Any) -> None:
+        if self._thinking is not None and self._thinking.index == index:
+            place, block = self._thinking.place, self._thinking.whole()
+            self._thinking = None
+            if block is not None:
+                self._thinking_blocks.append(block)
+                self._thinking_places.append(place)
 
     def _say(self, field: str, piece: Any) -> Iterator[ChatCompletionChunk]:
         if piece and isinstance(piece, str) and not self._finished:
             yield from self._open(with_content=True)
             self._tokens += 1
+            if field == "content":
+                self._characters += len(piece)
             chunk = self._chunk()
             setattr(chunk.choices.add().delta, field, piece)
             yield chunk
@@ -163,6 +190,12 @@ class MessageReader:
         reason = _FINISH.get(stop_reason)
         if reason != c.FINISH_REASON_LENGTH:
             yield from self._pieces(self._calls.end())
+        if self._thinking_blocks:
+            # All at once: OpenAI's SDK fails at a list of objects that goes on in another delta.
+            chunk = self._chunk()
+            extra = said(self._thinking_blocks, self._thinking_places)
+            chunk.choices.add().delta.extra_json = written(extra)
+            yield chunk
         if reason is None:
             # OpenAI's own rule: a call of the tool that was named is a "stop".
             called = self._calls and not self._names_a_tool

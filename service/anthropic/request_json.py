@@ -12,7 +12,7 @@ from diglot.v1.chat_pb2 import CreateChatCompletionRequest, JsonSchemaResponse
 
 from ..errors import InvalidValue
 from ..upstream.request_json import present
-from .thinking import Options, limits
+from .thinking import Options, limits, takes_thought
 from .tools import tools_of
 from .turns import turns_of
 
@@ -24,11 +24,14 @@ SERVICE_TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "s
 
 def to_json(request: CreateChatCompletionRequest, model: str, options: Options) -> Json:
     """Raises an InvalidRequest for content that cannot be said there."""
-    system, turns = turns_of(request.messages)
-    body: Json = {"model": model, "stream": True, "messages": turns}
+    extra: Json = json.loads(request.extra_json) if request.HasField("extra_json") else {}
+    body: Json = {"model": model, "stream": True} | limits(request, options)
+    thinking = body.get("thinking", extra.get("thinking"))
+    system, body["messages"] = turns_of(
+        request.messages, with_thought=takes_thought(thinking, options)
+    )
     if system:
         body["system"] = system
-    body |= limits(request, options)
     body |= present(request, ("temperature", "top_p"))
     if request.stop:
         body["stop_sequences"] = list(request.stop)
@@ -40,7 +43,7 @@ def to_json(request: CreateChatCompletionRequest, model: str, options: Options) 
         body["metadata"] = {"user_id": user}
     if request.HasField("service_tier"):
         body["service_tier"] = SERVICE_TIERS[request.service_tier]
-    return body | _vendor_keys(request, body)
+    return body | _vendor_keys(extra, body)
 
 
 def _schema(form: JsonSchemaResponse) -> Json:
@@ -51,9 +54,8 @@ def _schema(form: JsonSchemaResponse) -> Json:
     return schema
 
 
-def _vendor_keys(request: CreateChatCompletionRequest, body: Json) -> Json:
+def _vendor_keys(extra: Json, body: Json) -> Json:
     """Keys of the API's own: top_k, thinking, container …"""
-    extra: Json = json.loads(request.extra_json) if request.HasField("extra_json") else {}
     for key in extra:
         if key in body:
             raise InvalidValue(

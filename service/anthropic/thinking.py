@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
-from diglot.v1.message_pb2 import ROLE_ASSISTANT
+from diglot.v1.message_pb2 import ROLE_ASSISTANT, ROLE_USER
 
 from ..errors import UnsupportedValue
+from .thought import thought_of
 
 # reasoning_effort, to the API's word and to a budget.
 EFFORTS: dict[str, tuple[str, int]] = {
@@ -59,7 +60,7 @@ def limits(request: CreateChatCompletionRequest, options: Options) -> dict[str, 
         body["thinking"] = {"type": "adaptive", "display": "summarized"}
         body["output_config"] = {"effort": word}
         return body
-    if _answers_calls(request):
+    if _thought_is_missing(request):
         return body
     if asked:
         budget = min(budget, asked * 3 // 4)
@@ -75,13 +76,32 @@ def limits(request: CreateChatCompletionRequest, options: Options) -> dict[str, 
     return body
 
 
-def _answers_calls(request: CreateChatCompletionRequest) -> bool:
-    """Whether the model is in the middle of calling tools.
+def takes_thought(thinking: Any, options: Options) -> bool:
+    """Whether thought of earlier messages comes along, with `thinking` as the request says it.
 
-    Within a budget it may then think only if its signed thought from before the calls comes
-    along, which no caller of ours has: the API refuses the request otherwise.
+    Of models that decide themselves many think unasked. Those that do not leave the thought
+    unread; only where it is expressly off do they refuse some of it.
     """
-    for message in reversed(request.messages):
-        if message.role == ROLE_ASSISTANT:
-            return bool(message.tool_calls)
-    return False
+    if isinstance(thinking, dict):
+        return thinking.get("type") != "disabled"
+    return options.thinking == "adaptive"
+
+
+def _thought_is_missing(request: CreateChatCompletionRequest) -> bool:
+    """Whether the model is in the middle of calling tools, and what it thought is not there.
+
+    Within a budget the API refuses to go on thinking then. To it the calls in a row and their
+    results are one turn, which must begin with its signed thought; the calls after the first
+    may have none.
+    """
+    turn: list[int] = []
+    for index in reversed(range(len(request.messages))):
+        role = request.messages[index].role
+        if role == ROLE_ASSISTANT:
+            turn.append(index)
+        elif role == ROLE_USER and turn:
+            break
+    if not turn or not request.messages[turn[0]].tool_calls:
+        return False
+    first = turn[-1]
+    return not thought_of(request.messages[first], f"messages[{first}]")

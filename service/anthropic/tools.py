@@ -10,6 +10,7 @@ from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 
 from ..upstream.request_json import present
 from ..validation.tools import allowed_name
+from .blocks import vendor_keys
 
 Json = dict[str, Any]
 
@@ -24,7 +25,7 @@ def tools_of(request: CreateChatCompletionRequest) -> Json:
     """`tools` and `tool_choice`; neither where there are no tools."""
     if not request.tools:
         return {}
-    functions = [tool.function for tool in request.tools]
+    tools = list(enumerate(request.tools))
     choice = request.tool_choice
     chosen: Json = {"type": "auto"}
     match choice.WhichOneof("choice"):
@@ -33,11 +34,11 @@ def tools_of(request: CreateChatCompletionRequest) -> Json:
         case "allowed_tools":
             # The API cannot set tools aside: those that are not allowed stay away.
             allowed = {allowed_name(text) for text in choice.allowed_tools.tools_json}
-            functions = [function for function in functions if function.name in allowed]
+            tools = [(place, tool) for place, tool in tools if tool.function.name in allowed]
             chosen = {"type": _CHOICES.get(choice.allowed_tools.mode, "auto")}
         case "mode":
             chosen = {"type": _CHOICES[choice.mode]}
-    body: Json = {"tools": [_tool(function) for function in functions]}
+    body: Json = {"tools": [_tool(tool, f"tools[{place}]") for place, tool in tools]}
     alone = request.HasField("parallel_tool_calls") and not request.parallel_tool_calls
     if alone and chosen["type"] != "none":
         chosen["disable_parallel_tool_use"] = True
@@ -46,11 +47,13 @@ def tools_of(request: CreateChatCompletionRequest) -> Json:
     return body
 
 
-def _tool(function: t.FunctionDefinition) -> Json:
+def _tool(asked: t.Tool, path: str) -> Json:
+    function = asked.function
     schema: Json = json.loads(function.parameters_json) if function.parameters_json else {}
     # Arguments are an object in any case, but here a schema must say so.
     tool: Json = {"name": function.name, "input_schema": {"type": "object"} | schema}
     tool |= present(function, ("description",))
     if function.strict:
         tool["strict"] = True
-    return tool
+    tool |= vendor_keys(function, tool, f"{path}.function")
+    return tool | vendor_keys(asked, tool, path)

@@ -16,13 +16,14 @@ from diglot.v1 import message_pb2 as m
 
 from ..errors import InvalidValue, UnsupportedValue
 from .blocks import blocks_of, text_block
+from .thought import places_of, thought_of, woven
 
 Json = dict[str, Any]
 
 _INSTRUCTIONS = (m.ROLE_SYSTEM, m.ROLE_DEVELOPER)
 
 
-def turns_of(messages: Iterable[m.Message]) -> tuple[list[Json], list[Json]]:
+def turns_of(messages: Iterable[m.Message], *, with_thought: bool) -> tuple[list[Json], list[Json]]:
     """`system` and `messages`. Raises an InvalidRequest for what cannot be said there."""
     system: list[Json] = []
     turns: list[Json] = []
@@ -33,6 +34,9 @@ def turns_of(messages: Iterable[m.Message]) -> tuple[list[Json], list[Json]]:
             continue
         role = "assistant" if message.role == m.ROLE_ASSISTANT else "user"
         blocks = _said(message, path)
+        if with_thought and message.role == m.ROLE_ASSISTANT:
+            thought = thought_of(message, path)
+            blocks = woven(thought, places_of(message, path, len(thought)), blocks)
         if turns and turns[-1]["role"] == role:
             turns[-1]["content"] += blocks
         elif blocks:

@@ -6,8 +6,10 @@ types, files, times to cache) is refused where the parts are translated, in bloc
 Dropped, because no answer depends on it: `metadata`, which labels stored completions; how
 closely to look at an image (`detail`); `name` beside a role, as Anthropic's own layer for
 OpenAI's SDK does; hints to the prompt cache other than breakpoints; and `reasoning_content` of
-earlier turns, which the API takes back only with its signature: the contract has no place for
-that. The model then thinks anew.
+earlier turns, which the API takes back only with its signature, in `thinking_blocks`: without
+those the model thinks anew. Of keys that the contract does not know, those of parts and of tools
+go through (`cache_control` …); those of messages, but for signed thought, of calls and of
+annotations are dropped: they are notes of other vendors' models.
 """
 
 from __future__ import annotations

@@ -95,6 +95,11 @@ class Exposition:
         self._core = core
         self._registry = None if self._metrics is None else _registry(self._metrics, core)
 
+    @property
+    def ended(self) -> int:
+        """Calls and requests of which there is something to tell."""
+        return 0 if self._metrics is None else self._metrics.ended
+
     async def gather(self) -> CollectorRegistry:
         return self._gathered()
 

@@ -58,6 +58,8 @@ class Core:
     """What answers calls, whatever carries them, as the settings want it."""
 
     def __init__(self, settings: Settings, processes: Processes | None = None) -> None:
+        self.settings = settings
+        """Those that hold."""
         self.keys = keys_of(settings)
         self.telemetry = Telemetry(settings)
         self.authenticator = self.telemetry.counted(self.keys or NoKeys())
@@ -89,11 +91,11 @@ class Core:
 
     async def ready(self) -> None:
         """Returns once the database can be used, and the models can answer: all of them, or some
-        while the others have had TOGETHER_WITHIN.
+        while the others have had TOGETHER_WITHIN. A reload may change meanwhile which they are.
 
         Raises StoreError.
         """
-        await _some_ready(self.models.engines)
+        await _some_ready(self.models)
         if self.store is not None:
             await self.store.opened()
 
@@ -109,22 +111,26 @@ class Core:
     async def reload(self, settings: Settings) -> Plan:
         """Serves the models of these settings from now on; the rest of them changes nothing.
 
-        New engines have READY_WITHIN to get ready before calls come to them; old ones are closed
-        when the last call that uses them has ended. Raises ModelStoreError if a model cannot be
-        had: then everything is as it was.
+        New engines have READY_WITHIN to get ready before calls come to them, if they would be
+        answered meanwhile; old ones are closed when the last call that uses them has ended. Raises
+        ModelStoreError if a model cannot be had: then everything is as it was.
         """
         plan = self.fleet.plan(settings)
         try:
             for engine in plan.started:
                 await engine.start()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(READY_WITHIN):
-                    for engine in plan.started:
-                        await engine.readiness.wait()
+            if self.models.ready:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(READY_WITHIN):
+                        for engine in plan.started:
+                            await engine.readiness.wait()
         except BaseException:
             await _close(plan.started)
             raise
         earlier = self.models.replace(self.fleet.commit(plan))
+        self.settings = self.settings.model_copy(
+            update={"models": settings.models, "default_model": settings.default_model}
+        )
         if plan.dropped:
             leaving = asyncio.create_task(_close_after(earlier, plan.dropped))
             self._leaving[leaving] = plan.dropped
@@ -180,15 +186,18 @@ def _store(settings: Settings) -> CompletionStore | None:
     return CompletionStore(store.database(settings.state), store.max_connections)
 
 
-async def _some_ready(engines: Iterable[Engine]) -> None:
-    waiting = [asyncio.ensure_future(engine.readiness.wait()) for engine in engines]
-    try:
-        ready, _ = await asyncio.wait(waiting, timeout=TOGETHER_WITHIN)
-        if not ready:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in waiting:
-            each.cancel()
+async def _some_ready(models: Models) -> None:
+    loop = asyncio.get_running_loop()
+    changed = asyncio.Event()
+    models.subscribe(changed.set)
+    together = loop.time() + TOGETHER_WITHIN
+    while not all(engine.readiness.ready for engine in models.engines):
+        if models.ready and loop.time() >= together:
+            return
+        changed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(together if loop.time() < together else None):
+                await changed.wait()
 
 
 async def _close(engines: Iterable[Engine]) -> None:
@@ -241,7 +250,8 @@ def _own(settings: Settings, model: EmbeddedModel, name: str) -> ModelProcess:
     from ..embedded.process import OwnProcess
     from ..model_store import ModelStore
 
-    return OwnProcess(model, ModelStore(settings.state / MODELS_DIRECTORY))
+    store = ModelStore(settings.state / MODELS_DIRECTORY)
+    return OwnProcess(model, store, settings.hang_seconds)
 
 
 def _key(model: UpstreamModel | AnthropicModel | DiglotModel) -> str | None:

@@ -107,6 +107,7 @@ class Fleet:
                 model.name,
                 [_set(next(deployments), at) for at in places_of(model)],
                 model.max_completion_tokens,
+                self._admissions[model.name],
             )
             for model in plan.settings.models
         }

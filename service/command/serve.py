@@ -30,7 +30,7 @@ from .arguments import Failure
 from .assembly import MIB, Service, channel_credentials, https
 from .garbage import settle
 from .reload import Reread, core_reload, nothing_to_reload, reloading
-from .signals import asked_by, until_stopped
+from .signals import asked_by, beside, until_stopped
 from .telemetry import Telemetry
 
 logger = logging.getLogger("diglot")
@@ -74,13 +74,18 @@ async def _serve(settings: Settings, reread: Reread | None, *, with_http: bool) 
         grpc_address = await faces.serve_grpc(service)
         http_address = await faces.serve_http(service.in_process()) if with_http else None
         announcement.listening(settings, http_address, grpc_address, first_key)
-        if await stopped(or_failure(service.start())):
-            seconds = time.perf_counter() - began
-            announcement.ready(settings, http_address, first_key, seconds, service.not_ready)
-            settle()
+        if await stopped(or_failure(service.begin())):
             if reread and hangup:
-                await stopped(reloading(core_reload(service), lambda: settings, reread, hangup))
-            else:
+                # From here on: where no model gets ready, another configuration may help.
+                await running.enter_async_context(
+                    beside(reloading(core_reload(service), lambda: settings, reread, hangup))
+                )
+            if await stopped(or_failure(service.ready())):
+                seconds = time.perf_counter() - began
+                announcement.ready(
+                    service.settings, http_address, first_key, seconds, service.not_ready
+                )
+                settle()
                 await stopped(asyncio.get_running_loop().create_future())
         logger.info("stopping")
 

@@ -23,6 +23,17 @@ def asked_by(number: signal.Signals) -> Iterator[asyncio.Event]:
 
 
 @asynccontextmanager
+async def beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Has it done meanwhile, as far as it comes."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
 async def until_stopped() -> AsyncIterator[Stopped]:
     """Gives a function that awaits something, or the signal to stop: true if it was done.
 

@@ -32,7 +32,7 @@ class EmbeddedModel(ModelTable):
     max_completion_tokens: MostTokens = None
     """The most tokens that an answer may have: more is refused, and who asks for no limit gets
     this one. Absent: what the context has room for; of the catalogue's small models, which may
-    not find an end, who asks for no limit gets 1024."""
+    not find an end, who asks for no limit gets 512."""
     source: str = Field(default_factory=lambda data: data.get("name", ""), min_length=1)
     """A name of the catalogue, a path or URL of a GGUF file, or org/repo:quant on Hugging Face.
     The model's name if absent."""

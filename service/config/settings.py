@@ -184,6 +184,9 @@ class Settings(Section):
     """How many processes serve, on the same ports. 1: no process besides."""
     grace_seconds: Seconds = 30
     """How long calls in flight may go on once the server is told to stop."""
+    hang_seconds: Seconds = 30
+    """How long a process that the server has started, a model's or a worker, may give no sign of
+    life before it is killed and started again."""
     http: HttpSettings = HttpSettings()
     grpc: GrpcSettings = GrpcSettings()
     auth: AuthSettings = AuthSettings()

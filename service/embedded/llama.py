@@ -11,6 +11,7 @@ from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from ..errors import UpstreamInvalid
+from ..extra import extended
 from ..upstream.chunk_reader import ChunkReader
 from ..upstream.request_json import Json, to_json
 from ..upstream.values import count, text
@@ -53,7 +54,7 @@ def to_llama(
     `temperature`, `top_p` and `max_tokens` are for a request that has none: llama.cpp has its own
     mind about the first two.
     """
-    asked = to_json(request)
+    asked = to_json(_without_extra(request))
     body: dict[str, Any] = {
         key: value for key, value in asked.items() if key in PASSED or key in VENDOR_KEYS
     }
@@ -77,9 +78,23 @@ def to_llama(
     return body
 
 
+def _without_extra(request: CreateChatCompletionRequest) -> CreateChatCompletionRequest:
+    """Without keys that llama.cpp does not know, or should not: descriptions of tools would
+    tell the model of them."""
+    if not any(extended(request)):
+        return request
+    plain = CreateChatCompletionRequest()
+    plain.CopyFrom(request)
+    for _, part in extended(plain):
+        part.ClearField("extra_json")
+    return plain
+
+
 class LlamaChunkReader(ChunkReader):
     """What is llama.cpp's own in a stream: with n > 1 a usage for each choice, of that choice
     alone; and calls as text, which the form of the answer tells how to read."""
+
+    keeps_unknown = False  # its timings and its progress are for us, who asked for them
 
     def __init__(
         self, request: CreateChatCompletionRequest, model: str, form: AnswerForm | None = None

@@ -48,10 +48,12 @@ class ModelProcess(Protocol):
 class OwnProcess:
     """A child of ours: fetches the model if need be, and keeps the process alive."""
 
-    def __init__(self, model: EmbeddedModel, store: ModelStore) -> None:
+    def __init__(self, model: EmbeddedModel, store: ModelStore, hang_seconds: float = 30.0) -> None:
+        """See `ChildSettings`."""
         self.readiness = Readiness()
         self._model = model
         self._store = store
+        self._hang_seconds = hang_seconds
         self._child: LlamaChild | None = None
 
     @property
@@ -80,6 +82,7 @@ class OwnProcess:
                 parallel=self._model.slots,
                 threads=self._model.threads or usable_cores(),
                 projector=projector,
+                hang_seconds=self._hang_seconds,
             )
         )
         self.readiness.down("it is being loaded")

@@ -4,7 +4,7 @@
 
 A child is ready after a real first token, and not before. When it ends it is started again:
 the first time at once, then after pauses that double, so that a model which cannot run does
-not keep a machine busy with trying.
+not keep a machine busy with trying. One that hangs is killed, which ends it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import logging
 import secrets
 import signal
 import sys
-from collections import deque
 from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -24,7 +23,9 @@ from typing import NoReturn
 
 import aiohttp
 
+from .. import pulse
 from ..readiness import Readiness
+from .child_log import ChildLog
 
 logger = logging.getLogger("diglot.embedded")
 
@@ -34,8 +35,6 @@ STABLE_AFTER = 60.0
 """Seconds for which a child must have been ready for its end to count as the first again."""
 
 _STOP_TIMEOUT = 3.0
-_LOG_LINES = 40
-_LONGEST_LINE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +50,8 @@ class ChildSettings:
     """Lets the model see images."""
     start_timeout: float = 600.0
     """Seconds from start to first token, after which a start counts as hanging."""
+    hang_seconds: float = 30.0
+    """Without a sign of life from one that was ready, after which it counts as hanging."""
 
     @property
     def batch_tokens(self) -> int:
@@ -80,7 +81,7 @@ class LlamaChild:
         self.api_key = ""
         self.pid: int | None = None
         self._settings = settings
-        self._log: deque[str] = deque(maxlen=_LOG_LINES)
+        self._log = ChildLog()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -125,19 +126,19 @@ class LlamaChild:
                 extra={
                     "reason": reason,
                     "pause_seconds": pause,
-                    "last_lines": list(self._log)[-5:],
+                    "last_lines": self._log.last_lines,
                 },
             )
             await asyncio.sleep(pause)
 
     async def _live(self) -> NoReturn:
         """One child's life. Always ends with an exception, and with the child gone."""
-        self._log.clear()
+        self._log = ChildLog()
         loop = asyncio.get_running_loop()
         began = loop.time()
         process = await self._spawn()
         self.pid = process.pid
-        self._reading = asyncio.create_task(self._read_log(process))
+        self._reading = asyncio.create_task(self._log.read(process.stderr))
         ended = asyncio.create_task(process.wait())
         try:
             self.api_key = secrets.token_urlsafe(32)
@@ -151,8 +152,7 @@ class LlamaChild:
             ready_at = loop.time()
             self.readiness.up()
             logger.info("the model is ready", extra={"seconds": round(ready_at - began, 2)})
-            await asyncio.wait({ended})  # not awaited itself: a cancellation must not reach it
-            reason = _described(process.returncode)
+            reason = await self._until_ended(process, ended)
             self.readiness.down(f"its process ended ({reason})")
             raise _ChildEndedError(reason, loop.time() - ready_at)
         except _DiedError:
@@ -201,7 +201,7 @@ class LlamaChild:
             event = _event(await process.stdout.readline())
             if event.get("event") == "failed":
                 await asyncio.wait({self._reading}, timeout=1)
-                raise _ChildEndedError(self._complaint() or event["message"])
+                raise _ChildEndedError(self._log.complaint or event["message"])
             if event.get("event") != "listening":
                 await process.wait()
                 raise _DiedError
@@ -228,22 +228,30 @@ class LlamaChild:
         except aiohttp.ClientError:
             raise _DiedError from None
 
-    def _complaint(self) -> str | None:
-        """The first thing that llama.cpp itself said was wrong: what follows follows from it."""
-        return next((line.partition(" E ")[2] for line in self._log if " E " in line), None)
+    async def _until_ended(
+        self, process: asyncio.subprocess.Process, ended: asyncio.Task[int]
+    ) -> str:
+        """Kills it if it hangs. Returns how it went."""
+        limit = self._settings.hang_seconds
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
 
-    async def _read_log(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stderr is not None
-        while True:
+            async def ask() -> None:
+                # Answered by a thread of its own, however long a prompt is that is being read.
+                async with http.get(f"{self.base_url.removesuffix('/v1')}/health"):
+                    pass
+
+            lost = asyncio.create_task(pulse.lost(ask, limit))
             try:
-                line = await process.stderr.readline()
-            except ValueError:  # longer than the reader's limit; it has dropped it
-                continue
-            if not line:
-                return
-            text = line.decode(errors="replace").rstrip()[:_LONGEST_LINE]
-            self._log.append(text)
-            logger.debug(text)
+                # The end is not awaited itself: a cancellation must not reach it.
+                await asyncio.wait({lost, ended}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                lost.cancel()
+                await asyncio.gather(lost, return_exceptions=True)
+        if ended.done():
+            return _described(process.returncode)
+        # Its clients wait for it: a SIGTERM would only have them wait for longer.
+        process.kill()
+        return f"it gave no sign of life for {limit:g} s"
 
 
 def _event(line: bytes) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence, Set
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
+from ..admission import Admission, Place
 from ..call import Call
 from ..capability import Capability
 from ..errors import ChatError
@@ -16,15 +17,17 @@ from .deployment import Deployment
 
 
 class Group:
-    """`name` is the model's, and so is the limit of its answers."""
+    """`name` is the model's, and so are the limits of its answers and of their number."""
 
     def __init__(
         self,
         name: str,
         deployments: Sequence[Deployment],
         max_completion_tokens: int | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self.name = name
+        self._admission = admission
         self._most = max_completion_tokens
         self.deployments = tuple(deployments)
         self.capabilities: Set[Capability] = frozenset(
@@ -76,6 +79,13 @@ class Group:
             asked = limited.max_completion_tokens or self._most
             limited.max_completion_tokens = min(asked, self._most)
         return limited
+
+    async def enter(self, call: Call, answers: int) -> Place | None:
+        """For a request that was sent to another model: returns once this one has room for it.
+
+        Raises as `Admission.enter`. None, where there is no end to the room.
+        """
+        return None if self._admission is None else await self._admission.enter(call, answers)
 
     def stream(
         self, deployment: Deployment, request: CreateChatCompletionRequest, call: Call

@@ -29,8 +29,9 @@ class RoutedEngine:
     After the first token a failure is the answer's end: the caller has seen what this
     deployment said, and no other would go on with the same words.
 
-    Where a fallback answers, chunks name its model. Where it fails too, the caller is told of
-    the failure of the model that was asked for.
+    Where a fallback answers, chunks name its model, and its places are taken: one that is full
+    has failed. Where it fails too, the caller is told of the failure of the model that was asked
+    for.
 
     Fallbacks start and close with their own models.
     """
@@ -85,29 +86,39 @@ class RoutedEngine:
                 raise group.refusal(request)
             asked = request if own else group.limited(request)
             tried: list[Deployment] = []
-            while deployment := group.pick(able, tried, conversation):
-                if failure is not None and not self._may_repeat(call):
-                    raise failure
-                tried.append(deployment)
-                answered = False
-                try:
-                    async with aclosing(group.stream(deployment, asked, call)) as chunks:
-                        async for chunk in chunks:
-                            answered = True
-                            if not own:
-                                chunk.model = group.name
-                            yield chunk
-                    return
-                except FAILURES as error:
-                    _log(call, group, deployment, error, begun=answered)
-                    if answered:
-                        raise
-                    if own:
-                        failure = error
-                except ChatError:
-                    if own or answered:
-                        raise
-                    break  # the limits of a fallback are not those of the model that was asked for
+            admitted, place = own, None
+            try:
+                while deployment := group.pick(able, tried, conversation):
+                    if failure is not None and not self._may_repeat(call):
+                        raise failure
+                    tried.append(deployment)
+                    answered = False
+                    try:
+                        if not admitted:
+                            place = await group.enter(call, request.n or 1)
+                            admitted = True
+                        async with aclosing(group.stream(deployment, asked, call)) as chunks:
+                            async for chunk in chunks:
+                                answered = True
+                                if not own:
+                                    chunk.model = group.name
+                                yield chunk
+                        return
+                    except FAILURES as error:
+                        _log(call, group, deployment, error, begun=answered)
+                        if answered:
+                            raise
+                        if own:
+                            failure = error
+                        if not admitted:
+                            break  # its other deployments have no more room
+                    except ChatError:
+                        if own or answered:
+                            raise
+                        break  # a fallback's limits are not those of the model that was asked for
+            finally:
+                if place is not None:
+                    place.leave()
         assert failure is not None
         raise failure
 

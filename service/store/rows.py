@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, Row, Select, delete, insert, or_, select, tuple_
@@ -10,8 +11,11 @@ from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.completion_pb2 import ChatCompletion
 
 from .query import Query
-from .tables import COMPLETIONS, METADATA
+from .tables import COMPLETIONS, DELETIONS, METADATA
 from .transactions import Transactions
+
+REMEMBERED = 86_400
+"""Seconds for which it is known where a completion was that is deleted."""
 
 _c = COMPLETIONS.c
 
@@ -64,13 +68,13 @@ class Rows:
         return await self._read(work)
 
     async def list(self, owner: str, query: Query) -> tuple[list[ChatCompletion], bool] | None:
-        """Those that match, and whether there are more. None if there is no `after`."""
+        """Those that match, and whether there are more. None if there is no `after`, and was none
+        that has been deleted of late."""
 
         def work(connection: Connection) -> tuple[list[ChatCompletion], bool] | None:
             statement = _matching(owner, query)
             if query.after is not None:
-                place = select(_c.created, _c.seq).where(_c.owner == owner, _c.id == query.after)
-                cursor = connection.execute(place).one_or_none()
+                cursor = _place(connection, owner, query.after)
                 if cursor is None:
                     return None
                 here, there = tuple_(_c.created, _c.seq), tuple_(*cursor)
@@ -101,9 +105,17 @@ class Rows:
     async def delete(self, owner: str, completion_id: str) -> bool:
         """Whether there was one."""
         statement = delete(COMPLETIONS).where(_c.owner == owner, _c.id == completion_id)
+        now = int(time.time())
 
         def work(connection: Connection) -> bool:
-            return connection.execute(statement).rowcount > 0
+            place = connection.execute(statement.returning(_c.created, _c.seq)).one_or_none()
+            if place is None:
+                return False
+            old = or_(DELETIONS.c.deleted < now - REMEMBERED, DELETIONS.c.id == completion_id)
+            connection.execute(delete(DELETIONS).where(old))
+            row = {"id": completion_id, "owner": owner, "deleted": now, **place._mapping}
+            connection.execute(insert(DELETIONS), row)
+            return True
 
         return await self._write(work)
 
@@ -113,6 +125,16 @@ _Found = Row[int, bytes]
 
 def _selected(owner: str, completion_id: str) -> Select[int, bytes]:
     return select(_c.seq, _c.completion).where(_c.owner == owner, _c.id == completion_id)
+
+
+def _place(connection: Connection, owner: str, completion_id: str) -> Row[int, int] | None:
+    """Where it is in the lists, or was."""
+    for table in (COMPLETIONS, DELETIONS):
+        place = select(table.c.created, table.c.seq)
+        mine = place.where(table.c.owner == owner, table.c.id == completion_id)
+        if found := connection.execute(mine).one_or_none():
+            return found
+    return None
 
 
 def _matching(owner: str, query: Query) -> Select[int, bytes]:

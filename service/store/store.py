@@ -89,7 +89,8 @@ class CompletionStore:
         return await self._run(lambda rows: rows.get_request(owner, completion_id))
 
     async def list(self, owner: str, query: Query) -> tuple[list[ChatCompletion], bool] | None:
-        """Those that match, and whether there are more. None if there is no `after`."""
+        """Those that match, and whether there are more. None if there is no `after`, and was none
+        that has been deleted of late."""
         return await self._run(lambda rows: rows.list(owner, query))
 
     async def update(

@@ -1,4 +1,5 @@
-"""The tables: a row for each completion, and one for each pair of its metadata."""
+"""The tables: a row for each completion, one for each pair of its metadata, and for some time one
+for each completion that is deleted."""
 
 from __future__ import annotations
 
@@ -70,4 +71,17 @@ METADATA = Table(
     Column("key", AnyText, primary_key=True),
     Column("value", AnyText, nullable=False),
     Index("stored_completion_metadata_pairs", "key", "value"),
+)
+
+# Nothing of what was said: only where it was in the lists.
+DELETIONS = Table(
+    "stored_completion_deletions",
+    SCHEMA,
+    Column("id", AnyText, primary_key=True),
+    Column("owner", AnyText, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("seq", _Number, nullable=False),
+    # Unix seconds.
+    Column("deleted", BigInteger, nullable=False),
+    Index("stored_completion_deletions_by_time", "deleted"),
 )

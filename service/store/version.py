@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from .database import Database, SqliteFile
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration."""
 
 VERSION_TABLE = "stored_completion_schema"

@@ -18,6 +18,7 @@
     diglot_deployment_failures_total          model, deployment, reason
     diglot_store_writes_total                 outcome               completions to be stored
     diglot_http_requests_total                method, route, status
+    diglot_log_lines_dropped_total                                  which nobody read
     diglot_build_info                         version
     process_…                                                       of Prometheus' own client
 
@@ -41,6 +42,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from ..logs import dropped_lines
 from ..models import Models
 from ..routing import Deployment
 from .metrics import Histogram, Metrics, ModelMetrics
@@ -94,6 +96,11 @@ class _Calls(Collector):
         for labels, count in self._metrics.http.items():
             http.add_metric(labels, count)
         yield http
+        yield CounterMetricFamily(
+            "diglot_log_lines_dropped",
+            "Lines of the log that were dropped, as nobody read them.",
+            dropped_lines(),
+        )
 
 
 def _outcomes(models: dict[str, ModelMetrics]) -> Iterator[Metric]:

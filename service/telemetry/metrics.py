@@ -77,3 +77,8 @@ class Metrics:
         """Completions that were to be stored: "ok" or "failed"."""
         self.http: Counter[tuple[str, str, str]] = Counter()
         """Requests of the HTTP face by method, route and status."""
+
+    @property
+    def ended(self) -> int:
+        """Calls and requests that are counted. Nothing else is, but when one of them ends."""
+        return self.http.total() + sum(each.outcomes.total() for each in self.models.values())

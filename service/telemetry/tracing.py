@@ -1,7 +1,7 @@
 """Spans for an OpenTelemetry collector, one below the other as a call goes its way:
 
     POST /v1/chat/completions                    the HTTP face, if the call came by it
-    └─ diglot.v1.ChatService/StreamChatCompletion    the core
+    └─ diglot.v1.ChatService/StreamChatCompletion    the core, stored completions included
        ├─ chat gpt-5-mini  (failed)              each engine that was asked, by the conventions for
        └─ chat gpt-5-mini                        generative AI: opentelemetry.io/docs/specs/semconv
 
@@ -75,7 +75,12 @@ class Tracing:
         return HttpSpan(span, lambda: self._open.discard(own))
 
     def begin(self, call: Call, *, streamed: bool) -> CallSpan:
+        """A completion."""
         method = "StreamChatCompletion" if streamed else "CreateChatCompletion"
+        return self.begin_call(call, method)
+
+    def begin_call(self, call: Call, method: str) -> CallSpan:
+        """A call of the core, by its name in the contract."""
         attributes = {
             "rpc.system": "grpc",
             "rpc.service": _SERVICE,
@@ -129,9 +134,17 @@ class CallSpan:
         self.context = context_of(span)
         self._span = span
 
-    def end(self, outcome: str, model: str, deployment: str | None, queued: float | None) -> None:
+    def end(
+        self,
+        outcome: str,
+        model: str | None = None,
+        deployment: str | None = None,
+        queued: float | None = None,
+    ) -> None:
+        """`model` is what the caller wrote, where it had to name one."""
         span = self._span
-        span.set_attribute("diglot.model", model)
+        if model is not None:
+            span.set_attribute("diglot.model", model)
         span.set_attribute("diglot.outcome", outcome)
         if deployment is not None:
             span.set_attribute("diglot.deployment", deployment)

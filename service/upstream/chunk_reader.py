@@ -3,7 +3,9 @@
 Servers that call themselves OpenAI-compatible differ in every detail that OpenAI leaves to
 habit. Clients do not forgive it, so here, and only here, streams are brought into OpenAI's
 form: the role once, on each choice's first chunk, in order of index; content "" there, or
-null where tool calls follow; the finish reason once, alone, one of five; usage last, alone.
+null where tool calls follow; the finish reason once, alone, one of five, when the choice has said
+all; usage last, alone. Keys that are not known go through, beside what they came with, or with the
+next chunk.
 """
 
 from __future__ import annotations
@@ -15,14 +17,16 @@ from pydantic_core import from_json
 
 from diglot.v1 import completion_pb2 as c
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
-from diglot.v1.chunk_pb2 import ChatCompletionChunk, ChunkChoice, Delta
-from diglot.v1.message_pb2 import ROLE_ASSISTANT
+from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from ..errors import UpstreamInvalid, UpstreamUnavailable
 from . import values
 from .alike import Alike
+from .delta import bare, in_place_of_text, opening, read_delta
+from .endings import Endings
 from .refusal import error_in
 from .tool_calls import ToolCallMender
+from .unknown_keys import DELTA, EVENT, UnknownKeys
 
 _FINISH: dict[str, c.FinishReason.ValueType] = {
     "stop": c.FINISH_REASON_STOP,
@@ -48,6 +52,9 @@ _MOST_CHOICES = 128
 class ChunkReader:
     """Reads one stream. `model` is what chunks say answers; by default what the upstream says."""
 
+    keeps_unknown = True
+    """Whether keys that are not known go through."""
+
     def __init__(self, request: CreateChatCompletionRequest, model: str | None = None) -> None:
         choice = request.tool_choice.WhichOneof("choice")
         named = request.function_call.WhichOneof("choice") == "name"
@@ -56,9 +63,12 @@ class ChunkReader:
         self._answering = model or ""
         self._choices: dict[int, _Choice] = {}
         self._most_likely = request.top_logprobs
+        self._usage_wanted = request.stream_options.include_usage
         self.usage: c.Usage | None = None
         self._tokens = 0
         self._done = False
+        self._endings = Endings()
+        self._unknown = UnknownKeys()
         # Where a subclass makes something else of a choice, the like of it may mean another thing.
         own = type(self) is not ChunkReader
         self._alike = None if own else Alike()
@@ -73,6 +83,8 @@ class ChunkReader:
     def _read(self, data: bytes) -> Iterator[ChatCompletionChunk]:
         if data.startswith(b"[DONE]"):
             self._done = True
+            yield from self._unsaid()
+            yield from self._endings.release()
             return
         try:
             value = from_json(data)
@@ -85,22 +97,31 @@ class ChunkReader:
         usage = value.get("usage")
         if isinstance(usage, dict):
             self.count(values.usage(usage))
+        waited = bool(self._unknown.event)
+        if self.keeps_unknown and not EVENT.issuperset(value):
+            self._unknown.add(value)
         choices = value.get("choices")
-        if not isinstance(choices, list):
-            return
-        opened = len(self._choices)
-        for choice in choices:
-            if isinstance(choice, dict):
-                for chunk in self.read_choice(choice):
-                    self._stamped(chunk, value)
-                    if (
-                        self._alike is not None
-                        and len(choices) == 1
-                        and len(self._choices) == opened
-                        and _is_plain(choice)
-                    ):
-                        self._alike.learn(data, chunk)
-                    yield chunk
+        if isinstance(choices, list):
+            opened = len(self._choices)
+            for choice in choices:
+                if isinstance(choice, dict):
+                    chunks = self.read_choice(choice)
+                    if self.keeps_unknown and self._unknown.touches(choice):
+                        chunks = self._unknown.beside(choice, chunks, self._choices)
+                    for chunk in chunks:
+                        self._stamped(chunk, value)
+                        if (
+                            self._alike is not None
+                            and len(choices) == 1
+                            and len(self._choices) == opened
+                            and _is_plain(choice)
+                            and not waited
+                        ):
+                            self._alike.learn(data, chunk)
+                        if not (choice.get("finish_reason") and self._endings.keep(chunk)):
+                            yield chunk
+        if self._unknown.event:
+            self._unknown.wait(self._unknown.event)
 
     def end(self) -> Iterator[ChatCompletionChunk]:
         """What comes after the last event. Raises if the answer is not whole."""
@@ -108,13 +129,19 @@ class ChunkReader:
             raise UpstreamUnavailable("The upstream broke off in the middle of its answer.")
         if not self._choices:
             raise UpstreamInvalid("The upstream ended without an answer.")
+        yield from self._unsaid()
+        yield from self._endings.release()
         for index, choice in self._choices.items():
             if not choice.finished:
                 for chunk in self._finish(index, choice, c.FINISH_REASON_STOP):
-                    chunk.model = self._answering
-                    yield chunk
+                    yield self._stamped(chunk, {})
         if self.usage is not None:
-            yield ChatCompletionChunk(model=self._answering, usage=self.usage)
+            yield self._stamped(ChatCompletionChunk(usage=self.usage), {})
+
+    def _unsaid(self) -> Iterator[ChatCompletionChunk]:
+        """What came with the usage, or after all: with a usage that nobody asked for it is lost."""
+        if self._unknown.event and self._choices and (self.usage is None or not self._usage_wanted):
+            yield self._stamped(bare(min(self._choices)), {})
 
     def count(self, usage: c.Usage) -> None:
         """Takes a usage that the upstream sent. The last one counts: it is the whole."""
@@ -136,6 +163,8 @@ class ChunkReader:
             chunk.service_tier = tier
         if isinstance(moderation := value.get("moderation"), dict):
             chunk.moderation.CopyFrom(values.moderation(moderation))
+        if self._unknown.event:
+            self._unknown.put_on(chunk)
         return chunk
 
     def read_choice(self, body: dict[str, Any]) -> Iterator[ChatCompletionChunk]:
@@ -148,15 +177,19 @@ class ChunkReader:
         calls = delta.get("tool_calls")
         calls = calls if isinstance(calls, list) else []
         reason = body.get("finish_reason") or None
-        said = _said(index, delta, body.get("logprobs"), self._most_likely)
+        logprobs = body.get("logprobs")
+        said = None
+        if logprobs is not None or not calls or len(delta) > 1:
+            likely = self._most_likely
+            said = read_delta(index, delta, logprobs, likely, keep_unknown=self.keeps_unknown)
         # Nothing yet but a role: kept until it is known whether text or calls follow.
         if said is None and not calls and reason is None:
             return
         if index not in self._choices:
-            no_text = bool(calls) if said is None else _in_place_of_text(said.choices[0].delta)
+            no_text = bool(calls) if said is None else in_place_of_text(said.choices[0].delta)
             for lower in range(len(self._choices), index + 1):
                 self._choices[lower] = _Choice()
-                yield _opening(lower, with_content=lower != index or not no_text)
+                yield opening(lower, with_content=lower != index or not no_text)
         choice = self._choices[index]
         if said is not None:
             self._tokens += 1
@@ -170,6 +203,8 @@ class ChunkReader:
                     chunk = ChatCompletionChunk()
                     chunk.choices.add(index=index).delta.tool_calls.append(mended)
                     yield chunk
+            if choice.finished and not self._names_a_tool:
+                self._endings.called(index)
         if reason is not None and not choice.finished:
             reason = str(reason)
             if reason in _FAILED:
@@ -194,8 +229,8 @@ class ChunkReader:
                 reason = c.FINISH_REASON_FUNCTION_CALL
             else:
                 reason = c.FINISH_REASON_STOP
-        chunk = ChatCompletionChunk()
-        chunk.choices.add(index=index, finish_reason=reason).delta.SetInParent()
+        chunk = bare(index)
+        chunk.choices[0].finish_reason = reason
         yield chunk
 
 
@@ -213,73 +248,12 @@ class _Choice:
 def _is_plain(body: dict[str, Any]) -> bool:
     """Whether what it says is all that happens to its choice."""
     delta = body.get("delta")
-    return (
-        isinstance(delta, dict)
-        and delta.keys() == {"content"}
-        and not body.get("finish_reason")
-        and not body.get("logprobs")
+    if not isinstance(delta, dict) or not delta.get("content"):
+        return False
+    if body.get("finish_reason") or body.get("logprobs") or "text" in body:
+        return False
+    # Some servers write every key with each token.
+    return len(delta) == 1 or all(
+        value is None or key in ("content", "role") or key not in DELTA
+        for key, value in delta.items()
     )
-
-
-def _in_place_of_text(delta: Delta) -> bool:
-    said = (delta.HasField(field) for field in ("function_call", "refusal", "audio"))
-    return any(said) and not delta.HasField("content")
-
-
-def _opening(index: int, *, with_content: bool) -> ChatCompletionChunk:
-    chunk = ChatCompletionChunk()
-    choice = chunk.choices.add()
-    choice.index = index
-    choice.delta.role = ROLE_ASSISTANT
-    if with_content:
-        choice.delta.content = ""
-    return chunk
-
-
-def _said(
-    index: int, delta: dict[str, Any], logprobs: Any, most_likely: int
-) -> ChatCompletionChunk | None:
-    """The chunk for everything in a delta but tool calls; None if it says nothing."""
-    chunk = ChatCompletionChunk()
-    choice = chunk.choices.add()
-    choice.index = index
-    content = delta.get("content")
-    if content and isinstance(content, str):
-        choice.delta.content = content
-        # By far the commonest delta has this and nothing else.
-        if len(delta) == 1 and logprobs is None:
-            return chunk
-    target = choice.delta
-    reasoning = values.text(delta.get("reasoning_content") or delta.get("reasoning"))
-    if isinstance(content, list):
-        content, thought = values.parts(content)
-        if content:
-            target.content = content
-        reasoning = reasoning or thought
-    if reasoning:
-        target.reasoning_content = reasoning
-    if refusal := values.text(delta.get("refusal")):
-        target.refusal = refusal
-    if found := values.citations(delta.get("annotations")):
-        target.annotations.extend(found)
-    if isinstance(call := delta.get("function_call"), dict):
-        if name := values.text(call.get("name")):
-            target.function_call.name = name
-        if (arguments := values.text(call.get("arguments"))) is not None:
-            target.function_call.arguments = arguments
-    if isinstance(audio := delta.get("audio"), dict):
-        _hear(choice, audio)
-    if isinstance(logprobs, dict) and (logprobs.get("content") or logprobs.get("refusal")):
-        choice.logprobs.CopyFrom(values.logprobs(logprobs, most_likely))
-        if not target.HasField("content"):
-            target.content = ""  # a token that is only a part of a character
-    return chunk if target.ByteSize() else None
-
-
-def _hear(choice: ChunkChoice, audio: dict[str, Any]) -> None:
-    for name in ("id", "data", "transcript"):
-        if (value := values.text(audio.get(name))) is not None:
-            setattr(choice.delta.audio, name, value)
-    expires = audio.get("expires_at")
-    if isinstance(expires, int) and abs(expires) < 2**63:
-        choice.delta.audio.expires_at = expires

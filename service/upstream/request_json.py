@@ -12,6 +12,8 @@ from diglot.v1 import chat_pb2, message_pb2, tool_pb2
 from diglot.v1.message_pb2 import Role
 from diglot.v1.tool_pb2 import ToolChoiceMode
 
+from ..extra import Extended, read
+
 Json = dict[str, Any]
 
 ROLES = {value: name.removeprefix("ROLE_").lower() for name, value in Role.items() if value}
@@ -56,9 +58,9 @@ def to_json(request: chat_pb2.CreateChatCompletionRequest) -> Json:
     if request.stop:
         body["stop"] = list(request.stop)
     if request.HasField("stream_options"):
-        body["stream_options"] = present(
-            request.stream_options, ("include_usage", "include_obfuscation")
-        )
+        options = request.stream_options
+        body["stream_options"] = present(options, ("include_usage", "include_obfuscation"))
+        body["stream_options"] |= beside(options)
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
     if request.HasField("tool_choice"):
@@ -96,6 +98,11 @@ def present(message: Any, fields: tuple[str, ...]) -> Json:
     return {name: getattr(message, name) for name in fields if message.HasField(name)}
 
 
+def beside(message: Extended) -> Json:
+    """The keys of a part of the request that only engines know."""
+    return read(message.extra_json) if message.HasField("extra_json") else {}
+
+
 def _number(value: float) -> float | int:
     """A bias is an integer in OpenAI's API; some servers refuse 5.0."""
     return int(value) if value.is_integer() else value
@@ -114,8 +121,11 @@ def _message(message: message_pb2.Message) -> Json:
         body["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
     if message.HasField("function_call"):
         call = message.function_call
-        body["function_call"] = {"name": call.name, "arguments": call.arguments}
-    return body
+        body["function_call"] = _function_call(call)
+    # Citations no server reads, and some refuse; of other kinds they may need the upstream's own.
+    if noted := [beside(one) for one in message.annotations if not one.HasField("url_citation")]:
+        body["annotations"] = noted
+    return body | beside(message)
 
 
 def _content(holder: message_pb2.Message | chat_pb2.Prediction) -> str | list[Json]:
@@ -134,28 +144,35 @@ def _part(part: message_pb2.ContentPart) -> Json:
         case "refusal":
             body["refusal"] = part.refusal.refusal
         case "image_url":
-            body[kind] = {"url": part.image_url.url} | present(part.image_url, ("detail",))
+            image = part.image_url
+            body[kind] = {"url": image.url} | present(image, ("detail",)) | beside(image)
         case "input_audio":
-            body[kind] = {"data": part.input_audio.data, "format": part.input_audio.format}
+            sound = part.input_audio
+            body[kind] = {"data": sound.data, "format": sound.format} | beside(sound)
         case "file":
-            body[kind] = present(part.file, ("file_data", "file_id", "filename"))
+            known = ("file_data", "file_id", "filename")
+            body[kind] = present(part.file, known) | beside(part.file)
     if part.HasField("prompt_cache_breakpoint"):
         mark = part.prompt_cache_breakpoint
         body["prompt_cache_breakpoint"] = {"mode": mark.mode} | present(mark, ("ttl",))
-    return body
+    return body | beside(part)
 
 
 def _tool_call(call: message_pb2.ToolCall) -> Json:
     if call.WhichOneof("call") == "custom":
         custom = {"name": call.custom.name, "input": call.custom.input}
-        return {"id": call.id, "type": "custom", "custom": custom}
-    function = {"name": call.function.name, "arguments": call.function.arguments}
-    return {"id": call.id, "type": "function", "function": function}
+        return {"id": call.id, "type": "custom", "custom": custom} | beside(call)
+    function = _function_call(call.function)
+    return {"id": call.id, "type": "function", "function": function} | beside(call)
+
+
+def _function_call(call: message_pb2.FunctionCall) -> Json:
+    return {"name": call.name, "arguments": call.arguments} | beside(call)
 
 
 def _tool(tool: tool_pb2.Tool) -> Json:
     if tool.WhichOneof("tool") == "function":
-        return {"type": "function", "function": _function(tool.function)}
+        return {"type": "function", "function": _function(tool.function)} | beside(tool)
     custom = tool.custom
     body: Json = {"name": custom.name} | present(custom, ("description",))
     match custom.WhichOneof("format"):
@@ -164,14 +181,14 @@ def _tool(tool: tool_pb2.Tool) -> Json:
         case "grammar":
             grammar = {"syntax": custom.grammar.syntax, "definition": custom.grammar.definition}
             body["format"] = {"type": "grammar", "grammar": grammar}
-    return {"type": "custom", "custom": body}
+    return {"type": "custom", "custom": body | beside(custom)} | beside(tool)
 
 
 def _function(function: tool_pb2.FunctionDefinition) -> Json:
     body: Json = {"name": function.name} | present(function, ("description",))
     if function.HasField("parameters_json"):
         body["parameters"] = json.loads(function.parameters_json)
-    return body | present(function, ("strict",))
+    return body | present(function, ("strict",)) | beside(function)
 
 
 def _tool_choice(choice: tool_pb2.ToolChoice) -> str | Json:
@@ -190,12 +207,13 @@ def _tool_choice(choice: tool_pb2.ToolChoice) -> str | Json:
 def _response_format(form: chat_pb2.ResponseFormat) -> Json:
     kind = form.WhichOneof("format")
     if kind != "json_schema":
-        return {"type": kind}
+        return {"type": kind} | beside(form)
     schema = form.json_schema
     body: Json = {"name": schema.name} | present(schema, ("description",))
     if schema.HasField("schema_json"):
         body["schema"] = json.loads(schema.schema_json)
-    return {"type": kind, "json_schema": body | present(schema, ("strict",))}
+    body |= present(schema, ("strict",))
+    return {"type": kind, "json_schema": body | beside(schema)} | beside(form)
 
 
 def _web_search(options: chat_pb2.WebSearchOptions) -> Json:

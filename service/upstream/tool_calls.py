@@ -1,9 +1,10 @@
 """Mends the tool calls of one choice's stream.
 
 What goes out: for each call a header (index, id, name, arguments ""), then fragments that
-carry nothing but the index and text; indices from 0 without gaps. What comes in, from one
-server or another: no index, always index 0, ids and names repeated on each piece, no id, the
-first fragment inside the header, arguments as an object.
+carry nothing but the index and text; indices from 0 without gaps. Keys that are not known go
+with the next of these. What comes in, from one server or another: no index, always index 0, ids
+and names repeated on each piece, no id, the first fragment inside the header, arguments as an
+object.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
-from diglot.v1.chunk_pb2 import ToolCallDelta
+from diglot.v1.chunk_pb2 import FunctionCallDelta, ToolCallDelta
 
+from ..extra import Json, add_up, known_keys, unknown, written
 from .values import text
+
+_CALL = known_keys(ToolCallDelta)
+_FUNCTION = known_keys(FunctionCallDelta)
 
 
 class ToolCallMender:
@@ -33,6 +38,10 @@ class ToolCallMender:
         body = piece.get(kind)
         body = body if isinstance(body, dict) else {}
         call = self._find(piece, text(body.get("name")) or "", kind)
+        if not _CALL.issuperset(piece):
+            add_up(call.extra, unknown(piece, _CALL))
+        if not _FUNCTION.issuperset(body) and kind == "function":
+            add_up(call.function_extra, unknown(body, _FUNCTION))
         yield from call.add(_fragment(body.get("input" if kind == "custom" else "arguments")))
 
     def end(self) -> Iterator[ToolCallDelta]:
@@ -70,6 +79,9 @@ class _Call:
         self.name = name
         self.kind = kind
         self.has_text = False
+        # What is still to be said beside it.
+        self.extra: Json = {}
+        self.function_extra: Json = {}
         self._announced = False
         self._waiting = ""
 
@@ -84,8 +96,8 @@ class _Call:
             header.id = self.id
             (header.custom if self.kind == "custom" else header.function).name = self.name
             yield header
-        if fragment:
-            self.has_text = True
+        if fragment or self.extra or self.function_extra:
+            self.has_text |= bool(fragment)
             yield self._delta(fragment)
 
     def _delta(self, fragment: str) -> ToolCallDelta:
@@ -94,6 +106,10 @@ class _Call:
             delta.custom.input = fragment
         else:
             delta.function.arguments = fragment
+        if self.extra:
+            delta.extra_json, self.extra = written(self.extra), {}
+        if self.function_extra:
+            delta.function.extra_json, self.function_extra = written(self.function_extra), {}
         return delta
 
 

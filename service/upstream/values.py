@@ -11,12 +11,24 @@ from typing import Any
 from diglot.v1 import completion_pb2 as c
 from diglot.v1 import message_pb2 as m
 
+from ..extra import known_keys, unknown, written
+
 UNLIKELY = -9999.0
 """OpenAI's log-probability for "very unlikely"; JSON has no infinity."""
 
 _INT32_MAX = 2**31 - 1
 
-# Beside the details, where OpenAI has them: DeepSeek; Together; SGLang.
+_USAGE = known_keys(c.Usage)
+_DETAILS = {
+    "prompt_tokens_details": known_keys(c.PromptTokensDetails),
+    "completion_tokens_details": known_keys(c.CompletionTokensDetails),
+}
+_TOKEN = known_keys(c.TokenLogprob)
+_LIKELY = known_keys(c.TopLogprob)
+_ANNOTATION = known_keys(m.Annotation)
+_CITATION = known_keys(m.UrlCitation)
+
+# Also said beside the details, where OpenAI has them: DeepSeek; Together; SGLang.
 _BESIDE = (
     ("prompt_cache_hit_tokens", "prompt_tokens_details", "cached_tokens"),
     ("cached_tokens", "prompt_tokens_details", "cached_tokens"),
@@ -41,6 +53,8 @@ def parts(content: list[Any]) -> tuple[str, str]:
 
 def number(value: Any) -> float | None:
     """A finite one, which a double can hold."""
+    if type(value) is float:  # as most are
+        return value if math.isfinite(value) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -51,6 +65,8 @@ def number(value: Any) -> float | None:
 
 def count(value: Any) -> int | None:
     """A number of tokens."""
+    if type(value) is int and 0 <= value <= _INT32_MAX:  # as most are
+        return value
     found = number(value)
     return None if found is None else min(max(int(found), 0), _INT32_MAX)
 
@@ -64,32 +80,50 @@ def usage(body: dict[str, Any]) -> c.Usage:
         completion_tokens=completion,
         total_tokens=(count(prompt + completion) or 0) if total is None else total,
     )
-    for name in ("prompt_tokens_details", "completion_tokens_details"):
+    for name, known in _DETAILS.items():
         details = body.get(name)
         if isinstance(details, dict):
             target = getattr(value, name)
             target.SetInParent()
             for key, told in details.items():
-                if key in target.DESCRIPTOR.fields_by_name and count(told) is not None:
+                if key in known and count(told) is not None:
                     setattr(target, key, count(told))
+            if extra := unknown(details, known):
+                target.extra_json = written(extra)
     for key, name, place in _BESIDE:
-        if (told := count(body.get(key))) is not None:
+        if key in body and (told := count(body[key])) is not None:
             details = getattr(value, name)
             if not details.HasField(place):
                 setattr(details, place, told)
+    if extra := unknown(body, _USAGE):
+        value.extra_json = written(extra)
     return value
 
 
-def logprobs(body: dict[str, Any], most_likely: int) -> c.ChoiceLogprobs:
+def logprobs(
+    body: dict[str, Any], most_likely: int, *, keep_unknown: bool = True
+) -> c.ChoiceLogprobs:
     """With at most so many `top_logprobs` as were asked for: some servers send more."""
     value = c.ChoiceLogprobs()
     for name, target in (("content", value.content), ("refusal", value.refusal)):
         for entry in _dicts(body.get(name)):
             token = target.add()
             _token(token, entry)
+            if keep_unknown and not _TOKEN.issuperset(entry):
+                _add_extra(token, entry, _TOKEN)
             for likely in _dicts(entry.get("top_logprobs"))[:most_likely]:
-                _token(token.top_logprobs.add(), likely)
+                other = token.top_logprobs.add()
+                _token(other, likely)
+                if keep_unknown and not _LIKELY.issuperset(likely):
+                    _add_extra(other, likely, _LIKELY)
     return value
+
+
+def _add_extra(
+    target: c.TokenLogprob | c.TopLogprob, entry: dict[str, Any], known: frozenset[str]
+) -> None:
+    if extra := unknown(entry, known):
+        target.extra_json = written(extra)
 
 
 def _token(target: c.TokenLogprob | c.TopLogprob, entry: dict[str, Any]) -> None:
@@ -104,19 +138,32 @@ def _token(target: c.TokenLogprob | c.TopLogprob, entry: dict[str, Any]) -> None
             target.bytes = target.token.encode()
 
 
-def citations(body: Any) -> list[m.Annotation]:
+def annotations_of(body: Any) -> list[m.Annotation]:
     found = []
     for entry in _dicts(body):
+        value = m.Annotation()
+        extra = unknown(entry, _ANNOTATION)
         citation = entry.get("url_citation")
         if isinstance(citation, dict):
-            value = m.UrlCitation(
-                start_index=count(citation.get("start_index")) or 0,
-                end_index=count(citation.get("end_index")) or 0,
-                url=text(citation.get("url")) or "",
-                title=text(citation.get("title")) or "",
-            )
-            found.append(m.Annotation(url_citation=value))
+            value.url_citation.CopyFrom(_citation(citation))
+            extra.pop("type", None)
+        if extra:
+            value.extra_json = written(extra)
+        if value.ByteSize():
+            found.append(value)
     return found
+
+
+def _citation(body: dict[str, Any]) -> m.UrlCitation:
+    value = m.UrlCitation(
+        start_index=count(body.get("start_index")) or 0,
+        end_index=count(body.get("end_index")) or 0,
+        url=text(body.get("url")) or "",
+        title=text(body.get("title")) or "",
+    )
+    if extra := unknown(body, _CITATION):
+        value.extra_json = written(extra)
+    return value
 
 
 def moderation(body: dict[str, Any]) -> c.Moderation:

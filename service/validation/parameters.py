@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from diglot.v1 import tool_pb2 as t
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 
 from ..errors import ChatError, InvalidValue, MissingValue
+from ..extra import Extended, known_keys, read
 from .rule import more_than, outside
 
 
@@ -87,6 +88,20 @@ def extra_json(request: CreateChatCompletionRequest) -> Iterator[ChatError]:
         if key in known:
             yield InvalidValue(
                 f"'{key}' in 'extra_json' has a field of its own: set that.", field="extra_json"
+            )
+
+
+def extra_keys(places: Iterable[tuple[str, Extended]]) -> Iterator[ChatError]:
+    for path, part in places:
+        field = f"{path}.extra_json"
+        try:
+            extra = read(part.extra_json)
+        except ValueError:
+            yield InvalidValue(f"'{field}' is not a JSON object.", field=field)
+            return
+        for key in known_keys(type(part)).intersection(extra):
+            yield InvalidValue(
+                f"'{key}' in '{field}' has a field of its own: set that.", field=field
             )
 
 

@@ -15,6 +15,7 @@ from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 
 from ..capability import Capability
 from ..capability import Capability as Can
+from ..extra import extended_messages, extended_options
 from . import messages, parameters, tools
 from .rule import ALWAYS, Rule, between, present, required, without
 
@@ -61,6 +62,12 @@ TABLE: tuple[Rule, ...] = (
          parameters.metadata),
     Rule("extra_json", "not a JSON object, or a key that has a field of its own",
          parameters.extra_json),
+    # And in their parts, calls and annotations; in functions, forms and options.
+    Rule("messages[].extra_json", "not a JSON object, or a key that has a field of its own",
+         lambda r: parameters.extra_keys(extended_messages(r))),
+    Rule("tools[].extra_json", "not a JSON object, or a key that has a field of its own",
+         lambda r: parameters.extra_keys(extended_options(r)),
+         reads=("tools", "functions", "response_format", "stream_options", "prediction")),
 
     without(Can.TOOLS, "tools", "any", parameters.offers_tools, "does not call tools"),
     without(Can.TOOLS, "functions", "any", lambda r: bool(r.functions), "does not call functions"),

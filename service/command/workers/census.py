@@ -43,7 +43,7 @@ class Census:
         return None if None in reasons else next(iter(reasons), "no worker answers")
 
     def hear(self, worker: WorkerProcess, text: str) -> None:
-        """What it has counted, which it says unasked before it ends."""
+        """What it has counted, which it says unasked time and again, and before it ends."""
         if self._totals is not None:
             self._totals.hear(worker, text)
 

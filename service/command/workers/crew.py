@@ -45,6 +45,7 @@ class Crew:
     def __init__(self, command: Command, settings: Settings, ports: Ports, make: Make) -> None:
         self._command = command
         self._settings = settings
+        self._hang_seconds = settings.hang_seconds
         self._ports = ports
         self._lending = Lending(self._tell_of_process, make)
         self._slots = [Slot(index) for index in range(1, settings.workers + 1)]
@@ -56,7 +57,8 @@ class Crew:
         self._begun = False
         self._stopping = False
         self._changing = asyncio.Lock()
-        self._not_ready: Mapping[str, str] = {}
+        self.not_ready: Mapping[str, str] = {}
+        """The models that could not answer when `ready` returned, each with the reason."""
         self._census = Census(counting=settings.admin.address is not None)
 
     @property
@@ -77,11 +79,8 @@ class Crew:
         self._keeping = [asyncio.create_task(slot.keep(self._start)) for slot in self._slots]
         await self._unless_failed(lambda slot: slot.listens)
 
-    async def ready(self) -> Mapping[str, str]:
-        """Returns once all of them can answer, and says which models cannot yet, and why.
-
-        Raises Failure.
-        """
+    async def fetched(self) -> None:
+        """Returns once the embedded models are there. Raises Failure."""
         assert self._fetching is not None, "start comes first"
         try:
             await _first(self._fetching, self._fault)
@@ -89,9 +88,11 @@ class Crew:
                 await self._fetching
         except ModelStoreError as error:
             raise Failure(str(error)) from error
+
+    async def ready(self) -> None:
+        """Returns once all of them can answer. Raises Failure."""
         await self._unless_failed(lambda slot: slot.ready)
         self._begun = True
-        return self._not_ready
 
     async def reload(self, now: Settings) -> Mapping[str, object] | None:
         """Serves the models of these settings from now on, in the same processes. See `Reload`.
@@ -215,7 +216,9 @@ class Crew:
         return await self._started(index, self._settings, self._lending.current)
 
     async def _started(self, index: int, settings: Settings, serials: Serials) -> WorkerProcess:
-        worker = await WorkerProcess.started(index, self._ports.sockets, self._heard)
+        worker = await WorkerProcess.started(
+            index, self._ports.sockets, self._heard, self._hang_seconds
+        )
         self._alive[worker] = asyncio.create_task(self._buried(worker))
         news = self._lending.lend(serials, worker)
         worker.tell(
@@ -242,7 +245,7 @@ class Crew:
             case "listening":
                 slot.listens.set()
             case "ready":
-                self._not_ready = message["not_ready"]
+                self.not_ready = message["not_ready"]
                 slot.ready.set()
             case "failed":
                 if not self._begun and not self._fault.done():

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from ...config import EmbeddedModel, Settings, places_of
 from ...embedded.lent import ProcessNews
@@ -131,5 +130,6 @@ class Lending:
         return ProcessNews(True, "", process.base_url, process.api_key, process.pid)
 
 
-def own_process(state: Path, model: EmbeddedModel) -> ModelProcess:
-    return OwnProcess(model, ModelStore(state / MODELS_DIRECTORY))
+def own_process(settings: Settings, model: EmbeddedModel) -> ModelProcess:
+    store = ModelStore(settings.state / MODELS_DIRECTORY)
+    return OwnProcess(model, store, settings.hang_seconds)

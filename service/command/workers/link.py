@@ -5,7 +5,8 @@ with their secrets, and the keys of the models' processes.
 
     to a worker      {"do": "serve", …}        the first line; see `worker.Order`
                      {"do": "process", …}      how it stands with a model's process
-                     {"do": "reload", "id": …} is answered, as "metrics" and "readiness" are
+                     {"do": "reload", "id": …} is answered, as "metrics", "readiness" and
+                                               "pulse" are
     to the parent    {"event": "listening"}, {"event": "ready", …}, {"event": "failed", …},
                      {"event": "returned", …}, {"event": "counted", …},
                      {"event": "answer", "id": …, …}

@@ -17,14 +17,17 @@ from .. import announcement
 from ..admin import admin_port
 from ..key_ring import keys_of
 from ..reload import NotReloaded, Reread, again, changed, reloading
-from ..signals import asked_by, until_stopped
+from ..signals import asked_by, beside, until_stopped
 from .crew import Command, Crew
 from .lending import own_process
 from .ports import Ports
 
 logger = logging.getLogger("diglot")
 
-_NEVER_RENEWED = {"state", "workers", "http.address", "grpc.address", "admin.address"}
+_NEVER_RENEWED = {
+    *("state", "workers", "hang_seconds"),
+    *("http.address", "grpc.address", "admin.address"),
+}
 
 
 def run_workers(command: Command, settings: Settings, reread: Reread | None) -> int:
@@ -43,31 +46,25 @@ async def _run(command: Command, settings: Settings, reread: Reread | None) -> N
         ports = Ports(http, grpc)
         running.callback(ports.close)
         first_key = announcement.first_key(keys_of(settings)) if grpc else None
-        crew = Crew(command, settings, ports, partial(own_process, settings.state))
+        crew = Crew(command, settings, ports, partial(own_process, settings))
         await running.enter_async_context(admin_port(settings, crew.gather, crew.unready))
         running.push_async_callback(crew.stop)
         if await stopped(crew.start()):
             _say_listening(settings, ports, first_key)
-            missing: dict[str, str] = {}
-            if await stopped(_ready(crew, missing)):
-                seconds = time.perf_counter() - began
-                if grpc:
-                    announcement.ready(settings, ports.http, first_key, seconds, missing)
-                await stopped(_follow(crew, reread, hangup, renewal))
+            if await stopped(crew.fetched()):
+                if reread and hangup:
+                    # From here on: where no model gets ready, another configuration may help.
+                    await running.enter_async_context(
+                        beside(reloading(crew.reload, lambda: crew.settings, reread, hangup))
+                    )
+                if await stopped(crew.ready()):
+                    seconds = time.perf_counter() - began
+                    if grpc:
+                        announcement.ready(
+                            crew.settings, ports.http, first_key, seconds, crew.not_ready
+                        )
+                    await stopped(_renewing(crew, reread, renewal))
         logger.info("stopping")
-
-
-async def _follow(
-    crew: Crew,
-    reread: Reread | None,
-    hangup: asyncio.Event | None,
-    renewal: asyncio.Event,
-) -> None:
-    """What signals ask for."""
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_renewing(crew, reread, renewal))
-        if reread and hangup:
-            group.create_task(reloading(crew.reload, lambda: crew.settings, reread, hangup))
 
 
 async def _renewing(crew: Crew, reread: Reread | None, asked: asyncio.Event) -> NoReturn:
@@ -91,10 +88,6 @@ async def _renewing(crew: Crew, reread: Reread | None, asked: asyncio.Event) -> 
                 logger.warning(
                     "some of what changed needs a restart", extra={"keys": ", ".join(kept)}
                 )
-
-
-async def _ready(crew: Crew, missing: dict[str, str]) -> None:
-    missing.update(await crew.ready())
 
 
 def _say_listening(settings: Settings, ports: Ports, first_key: str | None) -> None:

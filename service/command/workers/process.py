@@ -11,6 +11,7 @@ from contextlib import suppress
 from itertools import count
 from typing import Any, Self
 
+from ... import pulse
 from .link import Link, Message
 
 Heard = Callable[["WorkerProcess", Message], None]
@@ -24,7 +25,12 @@ class WorkerProcess:
     """Made by `started`. What it says of itself goes to `heard`."""
 
     def __init__(
-        self, index: int, process: asyncio.subprocess.Process, link: Link, heard: Heard
+        self,
+        index: int,
+        process: asyncio.subprocess.Process,
+        link: Link,
+        heard: Heard,
+        hang_seconds: float,
     ) -> None:
         self.index = index
         """From 1; whoever takes its place has the same."""
@@ -37,10 +43,18 @@ class WorkerProcess:
         self._heard = heard
         self._numbers = count()
         self._asked: dict[int, asyncio.Future[Message]] = {}
+        self._hang_seconds = hang_seconds
+        self._watching: asyncio.Task[None] | None = None
         self._end = asyncio.create_task(self._life())
 
     @classmethod
-    async def started(cls, index: int, sockets: Sequence[socket.socket], heard: Heard) -> Self:
+    async def started(
+        cls,
+        index: int,
+        sockets: Sequence[socket.socket],
+        heard: Heard,
+        hang_seconds: float,
+    ) -> Self:
         """It waits for its orders. Raises OSError."""
         ours, theirs = socket.socketpair()
         try:
@@ -59,7 +73,7 @@ class WorkerProcess:
         except BaseException:
             ours.close()  # a worker without a parent ends
             raise
-        return cls(index, process, link, heard)
+        return cls(index, process, link, heard, hang_seconds)
 
     def tell(self, do: str, **message: Any) -> None:
         self._link.send(do=do, **message)
@@ -98,10 +112,14 @@ class WorkerProcess:
     async def _life(self) -> None:
         try:
             while (message := await self._link.receive()) is not None:
-                if message["event"] == "ready":
-                    self.ready.set()
-                elif message["event"] == "failed":
-                    self.said = message["reason"]
+                match message["event"]:
+                    case "listening":
+                        # Not before: what it has to import may take as long where many start.
+                        self._watching = asyncio.create_task(self._watch())
+                    case "ready":
+                        self.ready.set()
+                    case "failed":
+                        self.said = message["reason"]
                 if message["event"] != "answer":
                     self._heard(self, message)
                 elif (answer := self._asked.get(message["id"])) and not answer.done():
@@ -109,9 +127,17 @@ class WorkerProcess:
         finally:
             await self._link.close()
             await self._process.wait()
+            if self._watching is not None:
+                self._watching.cancel()
             for waiting in self._asked.values():
                 if not waiting.done():
                     waiting.set_exception(WorkerEndedError())
+
+    async def _watch(self) -> None:
+        """Ends it if it hangs, also on its way out."""
+        await pulse.lost(lambda: self.ask("pulse"), self._hang_seconds)
+        self.said = self.said or f"it gave no sign of life for {self._hang_seconds:g} s"
+        self.kill()
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):

@@ -31,11 +31,14 @@ from ..assembly import Service
 from ..garbage import settle
 from ..reload import NotReloaded, core_reload
 from ..serve import Faces, or_failure, remote_channel
-from ..signals import until_stopped
+from ..signals import beside, until_stopped
 from ..telemetry import Telemetry
 from .link import Link, Message, unpacked
 
 PR_SET_PDEATHSIG = 1
+COUNTED_EVERY = 1.0
+"""Seconds after which what was counted is told: what is not told goes with a worker that is
+killed."""
 
 logger = logging.getLogger("diglot.workers")
 
@@ -105,7 +108,7 @@ class Worker:
         self._service: Service | None = None
         self._exposition: Exposition | None = None
         self._unready: Callable[[], Awaitable[str | None]] = _not_started
-        self._started = asyncio.Event()
+        self._begun = asyncio.Event()
         self._answering: set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
@@ -113,6 +116,8 @@ class Worker:
         order = self._order
         async with AsyncExitStack() as running, until_stopped() as stopped:
             running.callback(self._count_up)
+            if order.settings.admin.address is not None:
+                await running.enter_async_context(beside(self._keep_counting()))
             if order.command == "facade":
                 channel = remote_channel(order.settings)
                 running.push_async_callback(channel.close)
@@ -136,14 +141,14 @@ class Worker:
                 await faces.serve_grpc(service, order.grpc)
                 if order.command == "serve":
                     await faces.serve_http(service.in_process())
+                self._service = service
+                self._begun.set()
                 self._link.send(event="listening")
                 if not await stopped(or_failure(service.ready())):
                     return
-                self._service = service
             self._link.send(
                 event="ready", not_ready=self._service.not_ready if self._service else {}
             )
-            self._started.set()
             settle()
             await stopped(asyncio.get_running_loop().create_future())
 
@@ -155,6 +160,8 @@ class Worker:
                     self._processes.hear(message["serial"], ProcessNews(**message["news"]))
                 case "reload":
                     self._answer(message, self._reload)
+                case "pulse":
+                    self._link.send(event="answer", id=message["id"])
                 case "readiness":
                     self._answer(message, self._readiness)
                 case "metrics":
@@ -178,13 +185,21 @@ class Worker:
     async def _metrics(self, message: Message) -> Message:
         return {"text": self._exposition.text() if self._exposition else ""}
 
+    async def _keep_counting(self) -> None:
+        told = 0
+        while True:
+            await asyncio.sleep(COUNTED_EVERY)
+            if self._exposition is not None and (ended := self._exposition.ended) != told:
+                told = ended
+                self._count_up()
+
     def _count_up(self) -> None:
-        """What was counted since the last time that somebody asked."""
+        """Tells what was counted since somebody asked."""
         if self._exposition is not None and self._order.settings.admin.address is not None:
             self._link.send(event="counted", text=self._exposition.text())
 
     async def _reload(self, message: Message) -> Message:
-        await self._started.wait()
+        await self._begun.wait()
         assert self._service is not None, "a façade has no models"
         self._processes.serials = message["serials"]
         try:

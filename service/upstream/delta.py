@@ -1,0 +1,87 @@
+"""What one delta of an upstream says, and the chunks that say nothing but that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diglot.v1.chunk_pb2 import ChatCompletionChunk, ChunkChoice, Delta
+from diglot.v1.message_pb2 import ROLE_ASSISTANT
+
+from . import values
+
+
+def in_place_of_text(delta: Delta) -> bool:
+    """Whether it says something, and that something is why there is no text."""
+    others = (delta.HasField(field) for field in ("function_call", "refusal", "audio"))
+    return any(others) and not delta.HasField("content")
+
+
+def bare(index: int) -> ChatCompletionChunk:
+    """It says nothing yet."""
+    chunk = ChatCompletionChunk()
+    chunk.choices.add(index=index).delta.SetInParent()
+    return chunk
+
+
+def opening(index: int, *, with_content: bool) -> ChatCompletionChunk:
+    """A choice's first: it says who speaks."""
+    chunk = ChatCompletionChunk()
+    choice = chunk.choices.add()
+    choice.index = index
+    choice.delta.role = ROLE_ASSISTANT
+    if with_content:
+        choice.delta.content = ""
+    return chunk
+
+
+def read_delta(
+    index: int, delta: dict[str, Any], logprobs: Any, most_likely: int, *, keep_unknown: bool
+) -> ChatCompletionChunk | None:
+    """The chunk for everything in a delta but tool calls; None if it says nothing."""
+    chunk = ChatCompletionChunk()
+    choice = chunk.choices.add()
+    choice.index = index
+    content = delta.get("content")
+    if content and isinstance(content, str):
+        choice.delta.content = content
+        # By far the commonest delta has this and nothing else.
+        if len(delta) == 1 and logprobs is None:
+            return chunk
+    target = choice.delta
+    reasoning = values.text(delta.get("reasoning_content") or delta.get("reasoning"))
+    if reasoning and len(delta) == 1 and logprobs is None:
+        target.reasoning_content = reasoning
+        return chunk
+    if isinstance(content, list):
+        content, thought = values.parts(content)
+        if content:
+            target.content = content
+        reasoning = reasoning or thought
+    if reasoning:
+        target.reasoning_content = reasoning
+    if refusal := values.text(delta.get("refusal")):
+        target.refusal = refusal
+    if found := values.annotations_of(delta.get("annotations")):
+        target.annotations.extend(found)
+    if isinstance(call := delta.get("function_call"), dict):
+        if name := values.text(call.get("name")):
+            target.function_call.name = name
+        if (arguments := values.text(call.get("arguments"))) is not None:
+            target.function_call.arguments = arguments
+    if isinstance(audio := delta.get("audio"), dict):
+        _hear(choice, audio)
+    if isinstance(logprobs, dict) and (logprobs.get("content") or logprobs.get("refusal")):
+        told = values.logprobs(logprobs, most_likely, keep_unknown=keep_unknown)
+        choice.logprobs.CopyFrom(told)
+        if not target.HasField("content"):
+            target.content = ""  # a token that is only a part of a character
+    return chunk if target.ByteSize() else None
+
+
+def _hear(choice: ChunkChoice, audio: dict[str, Any]) -> None:
+    for name in ("id", "data", "transcript"):
+        if (value := values.text(audio.get(name))) is not None:
+            setattr(choice.delta.audio, name, value)
+    expires = audio.get("expires_at")
+    if isinstance(expires, int) and abs(expires) < 2**63:
+        choice.delta.audio.expires_at = expires
