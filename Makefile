@@ -4,20 +4,21 @@ PROTOS := $(wildcard proto/diglot/v1/*.proto)
 HTTP ?= 127.0.0.1:8080
 GRPC ?= 127.0.0.1:50051
 MODEL ?=
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-ray check proto lint types contract publish bench bench-peers bench-plots soak fuzz format clean
+.PHONY: help run test test-ray check proto lint types contract publish bench bench-compare bench-peers bench-plots soak fuzz format clean
 
 help: ## Lists the targets
 	@echo 'Diglot: one chat-completion service, gRPC inside, OpenAI outside.'; echo
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
 	@echo; echo '  make run HTTP=0.0.0.0:80 GRPC=127.0.0.1:50051 MODEL=scripted   chooses addresses and model'
 
 run: .venv/runs ## Serves a real model on both faces; Ctrl-C stops it
 	@exec $(BIN)/diglot serve --http $(HTTP) --grpc $(GRPC) $(if $(MODEL),--model $(MODEL))
 
-test: proto ## Runs all tests; JOBS=2 in two processes
-	$(BIN)/pytest $(if $(JOBS),-n $(JOBS) --dist loadgroup --no-loadscope-reorder) $(ARGS)
+test: proto ## Runs all tests, in two processes; JOBS=0 in this one
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-ray: .venv-ray/tests ## Tests on a local Ray cluster, in a .venv of its own (1.3 GB)
 	.venv-ray/bin/pytest -m ray tests/test_ray_serve.py $(ARGS)
@@ -47,6 +48,9 @@ bench: proto ## Measures everything, and keeps it for the plots; ARGS=--quick tr
 bench-peers: proto ## Measures other gateways, too; fetches them first, into /tmp/peers (900 MB)
 	$(BIN)/python -m tests.bench.peer_packages
 	$(BIN)/python -m tests.bench.peers --save $(ARGS)
+
+bench-compare: proto ## Measures two revisions in turns: A=HEAD B=. (the working tree)
+	$(BIN)/python -m tests.bench.compare $(or $(A),HEAD) $(or $(B),.) --bare $(ARGS)
 
 bench-plots: .venv/bench ## Draws what was kept, and prints the README's tables
 	$(BIN)/python -m tests.bench.plots

@@ -1,6 +1,6 @@
 """How fast and how steady Diglot is, on the machine at hand. Each benchmark is a command:
 
-    python -m tests.bench             all of them, but for the last three
+    python -m tests.bench             all of them, but for the last five
     python -m tests.bench.requests    whole answers: CPU of each, and how many a second
     python -m tests.bench.chunks      streamed answers: CPU of each chunk, and how many a second
     python -m tests.bench.latency     what is added to the time that an upstream takes
@@ -10,7 +10,9 @@
     python -m tests.bench.cancel      how soon it ends when a caller leaves
     python -m tests.bench.embedded    the embedded model, beside llama.cpp's own server
     python -m tests.bench.affinity    what it is worth to keep conversations together
+    python -m tests.bench.compare     two revisions side by side: HEAD . or any of git's
     python -m tests.bench.peers       other gateways beside it (peer_packages fetches them)
+    python -m tests.bench.prefill     what the embedded model's batch size was chosen by
     python -m tests.bench.forms       how many answers by schema are valid
     python -m tests.bench.soak        everything at once, for as long as you like
 

@@ -4,7 +4,7 @@ The upstream, in a process of its own, notes when its connection closes; on one 
 the same monotonic clock. A caller who is still queued has never reached it: there it is the log's
 line for the call that counts, which has whole milliseconds. One caller leaves at a time.
 
-With the embedded model, what counts is its slot: a prompt of some thousand tokens is being read
+With the embedded model, what counts is its place: a prompt of some thousand tokens is being read
 when its caller leaves, and another caller asks for one token at once. llama.cpp looks for who has
 left between two batches, so what a batch holds decides; and how fast prompts are read, too.
 """
@@ -12,152 +12,37 @@ left between two batches, so what a batch holds decides; and how fast prompts ar
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
-from typing import Any
 
 import aiohttp
 import grpc
 import openai
 
-from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chat_pb2_grpc import ChatServiceStub
-from diglot.v1.message_pb2 import ROLE_USER
 
+from .cancel_callers import GRPC, HTTP, SDK, Caller
+from .cancel_prefill import prefill_table
 from .command import run
 from .effort import Effort
 from .load import percentile
 from .planned_upstream import HANG, Plan
-from .prefill import prefill_tables
-from .servers import Server, State, serve, state
+from .servers import State, serve, state
 from .table import Cell, Figure, Table
 from .upstream_process import Books, upstream_process
 
-CANCELS = 500
+CANCELS = 300
 TOKENS = 3
-
-HTTP, GRPC, SDK = "HTTP, connection closed", "gRPC, call cancelled", "OpenAI's SDK, closed"
-QUEUED, PREFILL, BETWEEN = "queued", "in prefill", "between tokens"
+QUEUED, BEFORE, BETWEEN = "queued", "before the first token", "between tokens"
+_PATIENCE = 10.0
+"""Seconds, after which it will never end."""
 
 _names = (f"call-{number}" for number in count())
-
-
-@dataclass
-class Caller:
-    """Asks over one of the ways; `heard` is set with the first token, where there is one."""
-
-    server: Server
-    admin: str
-    """Where its metrics are."""
-    key: str
-    sdk: openai.AsyncOpenAI
-    stub: Any
-
-    async def ask(
-        self, way: str, stream: bool, plan: Plan, heard: asyncio.Event
-    ) -> Callable[[], Awaitable[object]]:
-        """Begins, and gives what ends it. Leaves before it is answered, so nothing is returned."""
-        if way == HTTP:
-            return await self._over_http(stream, plan, heard)
-        over = self._over_sdk if way == SDK else self._over_grpc
-        return await over(stream, plan, heard)
-
-    async def _over_http(
-        self, stream: bool, plan: Plan, heard: asyncio.Event
-    ) -> Callable[[], Awaitable[object]]:
-        body = json.dumps(_body(plan) | {"stream": stream}).encode()
-        reader, writer = await asyncio.open_connection(*self.server.http.rsplit(":", 1))
-        head = (
-            "POST /v1/chat/completions HTTP/1.1",
-            f"Host: {self.server.http}",
-            f"Authorization: Bearer {self.key}",
-            f"X-Request-Id: {plan.name}",
-            "Content-Type: application/json",
-            f"Content-Length: {len(body)}",
-        )
-        writer.write("\r\n".join((*head, "", "")).encode() + body)
-
-        async def listen() -> None:
-            while line := await reader.readline():
-                if b'"content":"' in line and b'"content":""' not in line:
-                    heard.set()
-
-        listening = asyncio.ensure_future(listen())
-
-        async def leave() -> None:
-            writer.close()
-            listening.cancel()
-
-        return leave
-
-    async def _over_grpc(
-        self, stream: bool, plan: Plan, heard: asyncio.Event
-    ) -> Callable[[], Awaitable[object]]:
-        request = CreateChatCompletionRequest(
-            model="m", extra_json=json.dumps({"plan": plan.json()})
-        )
-        request.messages.add(role=ROLE_USER, content="why")
-        told = {
-            "metadata": (("authorization", f"Bearer {self.key}"), ("x-request-id", plan.name)),
-        }
-        method = self.stub.StreamChatCompletion if stream else self.stub.CreateChatCompletion
-        call = method(request, **told)
-
-        async def listen() -> None:
-            if not stream:
-                await call
-            async for chunk in call:
-                if chunk.choices[0].delta.content:
-                    heard.set()
-
-        listening = asyncio.ensure_future(listen())
-
-        async def leave() -> None:
-            call.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
-
-        return leave
-
-    async def _over_sdk(
-        self, stream: bool, plan: Plan, heard: asyncio.Event
-    ) -> Callable[[], Awaitable[object]]:
-        chunks: list[Any] = []
-
-        async def listen() -> None:
-            body = _body(plan)
-            answer: Any = await self.sdk.chat.completions.create(
-                model=body["model"],
-                messages=body["messages"],
-                stream=stream,
-                extra_body={"plan": plan.json()},
-                extra_headers={"x-request-id": plan.name},
-            )
-            chunks.append(answer)
-            async for chunk in answer:
-                if chunk.choices[0].delta.content:
-                    heard.set()
-
-        listening = asyncio.ensure_future(listen())
-
-        async def leave() -> None:
-            if chunks:
-                await chunks[0].close()
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
-
-        return leave
-
-
-def _body(plan: Plan) -> dict[str, Any]:
-    messages = [{"role": "user", "content": "why"}]
-    return {"model": "m", "messages": messages, "plan": plan.json()}
 
 
 @asynccontextmanager
@@ -180,11 +65,8 @@ async def served() -> AsyncIterator[tuple[State, Caller, Books]]:
                 http_client=openai.DefaultAsyncHttpxClient(verify=False),
             )
         )
-        yield (
-            here,
-            Caller(server, f"http://{admin}/metrics", here.key, sdk, ChatServiceStub(channel)),
-            books,
-        )
+        metrics = await running.enter_async_context(aiohttp.ClientSession(f"http://{admin}"))
+        yield here, Caller(server, here.key, sdk, ChatServiceStub(channel), metrics), books
 
 
 async def seconds_until_closed(
@@ -215,30 +97,21 @@ async def seconds_queued(
     left: dict[str, float] = {}
     for _ in range(cancels):
         plan = Plan(next(_names))
-        leave = await caller.ask(way, stream, plan, asyncio.Event())
-        await _queued(caller.admin)
-        left[plan.name] = time.time()
-        await leave()
+        async with asyncio.timeout(_PATIENCE):
+            leave = await caller.ask(way, stream, plan, asyncio.Event())
+            await caller.queued(1)
+            left[plan.name] = time.time()
+            await leave()
+            # Or the next one would be taken for queued before it has come.
+            await caller.queued(0)
     await go()
     await books.entry(holder.name, over=True)
     ended: dict[str, float] = {}
-    while not ended.keys() >= left.keys():
-        await asyncio.sleep(0.1)
-        ended = _ended(here)
+    async with asyncio.timeout(_PATIENCE):
+        while not ended.keys() >= left.keys():
+            await asyncio.sleep(0.1)
+            ended = _ended(here)
     return [ended[name] - left[name] for name in left]
-
-
-async def _queued(admin: str) -> None:
-    """Returns once a request waits for a place."""
-    async with aiohttp.ClientSession() as session:
-        while True:
-            async with session.get(admin) as found:
-                lines = (await found.text()).splitlines()
-            if any(
-                line.startswith("diglot_requests_queued{") and line.endswith((" 1", " 1.0"))
-                for line in lines
-            ):
-                return
 
 
 def _free_address() -> str:
@@ -258,27 +131,37 @@ def _ended(here: State) -> dict[str, float]:
 
 
 async def tables(effort: Effort) -> list[Table]:
-    cancels = effort.count(CANCELS, 5)
+    return [await _upstream_table(effort), await prefill_table(effort)]
+
+
+async def _upstream_table(effort: Effort) -> Table:
+    cancels = effort.count(CANCELS, 10)
     rows: list[tuple[Cell, ...]] = []
     async with served() as (here, caller, books):
-        for when in (QUEUED, PREFILL, BETWEEN):
+        for when in (QUEUED, BEFORE, BETWEEN):
             for way in (HTTP, GRPC, SDK):
                 for stream in (False, True):
                     if when == QUEUED:
                         took = await seconds_queued(here, caller, books, way, stream, cancels)
                     else:
-                        took = [
-                            await seconds_until_closed(caller, books, way, stream, when)
-                            for _ in range(cancels)
-                        ]
+                        took = []
+                        for _ in range(cancels):
+                            async with asyncio.timeout(_PATIENCE):
+                                took.append(
+                                    await seconds_until_closed(caller, books, way, stream, when)
+                                )
                     await books.forget()
-                    figures = (Figure((percentile(took, percent),), 1) for percent in (50, 99, 100))
                     name = f"{when}; {way}; {'streamed' if stream else 'whole'}"
-                    print(f"cancel: {name}", file=sys.stderr, flush=True)
-                    rows.append((name, *figures))
+                    p50, p99, longest = (percentile(took, percent) for percent in (50, 99, 100))
+                    print(
+                        f"cancel: {name}: p50 {p50:.1f} ms, p99 {p99:.1f} ms",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+                    rows.append((name, *(Figure((each,), 1) for each in (p50, p99, longest))))
     note = f"{cancels} callers leave each way. Milliseconds until it has ended behind Diglot."
-    columns = ("when; how; what", "p50", "p99", "longest")
-    return [Table("Cancel", note, columns, tuple(rows)), *await prefill_tables(effort)]
+    columns = ("when; how; what", "p50 ms", "p99 ms", "longest ms")
+    return Table("Cancel", note, columns, tuple(rows))
 
 
 if __name__ == "__main__":

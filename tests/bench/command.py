@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -78,6 +79,7 @@ async def _run(
     print("\n".join(f"- {name}: {text}" for name, text in machine.items()), flush=True)
     failed = []
     for name, benchmark in benchmarks.items():
+        began = time.perf_counter()
         try:
             tables = await benchmark(effort)
         except Exception as error:
@@ -88,6 +90,7 @@ async def _run(
             continue
         for table in tables:
             print(f"\n{table.markdown()}", flush=True)
+        print(f"{name} took {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
         if directory is not None:
             results.save(directory, name, machine, tables)
     return failed

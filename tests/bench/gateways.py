@@ -1,7 +1,8 @@
 """The gateways that are compared: Diglot, and its peers as far as they are installed.
 
 Each stands before the same upstream, with as little to do as it can be told to: no retries, no
-database, no callbacks. Only Diglot checks keys and accounts for usage.
+database, no callbacks. Only Diglot checks keys and accounts for usage. The bare proxy is no
+gateway: it is what aiohttp itself takes on the machine at hand.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ from .ways import configuration
 
 UNARY, STREAM = "unary", "burst"
 """The models that there are, by the shape of their answers."""
+_BARE_PROXY = Path(__file__).with_name("bare_proxy.py")
 _PATIENCE = 240.0
 """Seconds to start in."""
 _GLANCE = 0.02
@@ -153,6 +157,11 @@ def _diglot(here: State, upstream: InstantUpstream, port: int) -> tuple[str | Pa
     return (*COMMAND, "serve", *faces, "--state", here.directory, "--config", file)
 
 
+def _bare(here: State, upstream: InstantUpstream, port: int) -> tuple[str | Path, ...]:
+    # -P: beside it there are modules called as libraries are.
+    return sys.executable, "-P", _BARE_PROXY, str(port), f"http://{upstream.address}"
+
+
 def _nginx(here: State, upstream: InstantUpstream, port: int) -> tuple[str | Path, ...]:
     file = here.directory / "nginx.conf"
     temporary = "".join(
@@ -252,15 +261,11 @@ def _version_of_nginx() -> str | None:
     return told.stderr.strip().rpartition("/")[2]
 
 
-def _version_of_diglot() -> str:
-    from importlib.metadata import version
-
-    return version("diglot")
-
-
-DIGLOT = Gateway("Diglot", _version_of_diglot, _diglot)
+DIGLOT = Gateway("Diglot", partial(version, "diglot"), _diglot)
+BARE = Gateway("Bare proxy, aiohttp", partial(version, "aiohttp"), _bare)
 GATEWAYS = (
     DIGLOT,
+    BARE,
     Gateway("nginx", _version_of_nginx, _nginx),
     Gateway("vllm-router", _version_of_wheel("vllm_router"), _vllm_router),
     Gateway(

@@ -18,6 +18,14 @@ _LAST_CHUNK = b"0\r\n\r\n"
 _KEPT = 2048
 
 
+class RefusedError(RuntimeError):
+    """The answer is an error, and the connection is good for the next question."""
+
+    def __init__(self, status: int, answer: bytes) -> None:
+        super().__init__(f"answered {answer!r}")
+        self.status = status
+
+
 class HttpClient:
     """`address` is HOST:PORT. Asks with POST."""
 
@@ -58,15 +66,18 @@ class HttpClient:
                 break
         else:
             connection = await self._connect()
+        kept = False
         try:
             end = await connection.exchange(self._request, tally, due)
-        except BaseException:
-            connection.close()
+            kept = self._keep_alive
+        except RefusedError:
+            kept = self._keep_alive
             raise
-        if self._keep_alive:
-            self._idle.append(connection)
-        else:
-            connection.close()
+        finally:
+            if kept:
+                self._idle.append(connection)
+            else:
+                connection.close()
         return end
 
     async def close(self) -> None:
@@ -139,8 +150,8 @@ class _Connection(asyncio.Protocol):
     def _finish(self) -> None:
         if self._done is None or self._done.done():
             return
-        status = self._head.split(b" ", 2)[1]
-        if status == b"200" and b'"error":' not in self._end:
+        status = int(self._head.split(b" ", 2)[1])
+        if status == 200 and b'"error":' not in self._end:
             self._done.set_result(self._end)
         else:
-            self._done.set_exception(RuntimeError(f"answered {(self._head + self._end)!r}"))
+            self._done.set_exception(RefusedError(status, self._head + self._end))

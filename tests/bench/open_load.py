@@ -18,12 +18,18 @@ import grpc
 
 from .load import Client, Tally
 
-_PATIENCE = 30.0
+PATIENCE = 30.0
 """Seconds that answers may take after the last question."""
 
 
 async def ask_at(
-    client: Client, rate: float, seconds: float, tally: Tally, *, around: float = 0
+    client: Client,
+    rate: float,
+    seconds: float,
+    tally: Tally,
+    *,
+    around: float = 0,
+    patience: float = PATIENCE,
 ) -> None:
     """So many questions a second, evenly spread; returns when all are answered.
 
@@ -38,7 +44,7 @@ async def ask_at(
     total = counted.stop + uncounted
     other = Tally()
     async with (
-        asyncio.timeout(seconds + 2 * around + _PATIENCE),
+        asyncio.timeout(seconds + 2 * around + patience),
         asyncio.TaskGroup() as asking,
         _ticks(1 / rate) as (began, ticks),
     ):

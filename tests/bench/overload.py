@@ -1,8 +1,8 @@
 """What is answered in time when more is asked than the model can do.
 
 Questions come at up to ten times the rate that an upstream can answer, whether or not the last
-ones have been answered. Each caller has one second, and says so. Goodput is what is answered within
-it. The same without bounds, so that all of them wait in the upstream.
+ones have been answered. Each caller has two seconds, and says so. Goodput is what is answered
+within them. The same without bounds, so that all of them wait in the upstream.
 
 And what it costs to refuse.
 """
@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from .command import run
 from .effort import Effort
-from .http_load import HttpClient
+from .http_load import HttpClient, RefusedError
 from .load import Tally, percentile
 from .open_load import ask_at
 from .quiet import quiet
@@ -32,10 +33,13 @@ from .usage import cpu_seconds, open_files
 BOUNDED, UNBOUNDED, FULL = "bounded", "unbounded", "full"
 LOADS = (0.5, 1, 2, 5, 10)
 """Of what the upstream can do."""
+_REFUSALS = (400, 401, 503)
 PATIENCE = 2.0
 """Seconds that a caller waits."""
 REFUSALS = 400
 """A second, where all are refused."""
+_SHARE, _COST_SHARE = 2 / 3, 0.5
+"""Of a figure's time, for each load, and for what a refusal costs."""
 
 _NOTE = (
     f"An upstream that does {SLOTS} answers at a time in {1000 * SECONDS:.0f} ms each, so "
@@ -45,8 +49,8 @@ _NOTE = (
     "answers in time, from when their question was due."
 )
 _COST_NOTE = (
-    f"{REFUSALS} questions a second over HTTP, each refused because the queue is full: CPU of the "
-    "server, and the time until the caller knows, keys checked and the refusal logged."
+    f"{REFUSALS} questions a second over HTTP, over connections that are kept, each refused: CPU "
+    "of the server, and the time until the caller knows, the refusal logged."
 )
 
 
@@ -67,13 +71,16 @@ class Outcomes:
 class Caller:
     """Asks with a limited patience, and takes no for an answer."""
 
-    def __init__(self, server: Server, here: State, model: str, outcomes: Outcomes) -> None:
+    def __init__(
+        self, server: Server, key: str, model: str, outcomes: Outcomes, **extra: Any
+    ) -> None:
         body: dict[str, Any] = {
             "model": model,
             "messages": [{"role": "user", "content": "What is the capital of France?"}],
+            **extra,
         }
         patience = {"X-Request-Timeout": f"{PATIENCE:g}"}
-        self._http = HttpClient(server.http, here.key, body, headers=patience)
+        self._http = HttpClient(server.http, key, body, headers=patience)
         self._outcomes = outcomes
 
     async def ask(self, tally: Tally, due: float) -> None:
@@ -84,18 +91,18 @@ class Caller:
             # The server is to be the first to give up.
             async with asyncio.timeout(2 * PATIENCE):
                 await self._http.ask(time, due)
-        except (RuntimeError, TimeoutError) as error:
-            refused = "HTTP/1.1 503" in str(error)
+        except RefusedError as error:
+            if error.status in _REFUSALS:
+                outcomes.refusals.append(perf_counter() - due)
+                return
+        except (ConnectionError, TimeoutError):
+            pass
         else:
-            refused = False
             time.ended(due)
             if time.waits[0] <= PATIENCE:
                 outcomes.in_time.append(time.waits[0])
                 return
-        if refused:
-            outcomes.refusals.append(perf_counter() - due)
-        else:
-            outcomes.late += 1
+        outcomes.late += 1
 
     async def close(self) -> None:
         await self._http.close()
@@ -108,7 +115,7 @@ async def tables(effort: Effort) -> list[Table]:
             name: [await _offered(server, here, name, load, effort) for load in LOADS]
             for name in (BOUNDED, UNBOUNDED)
         }
-        return [_goodput(found, effort.seconds), await _cost(server, here, effort)]
+        return [_goodput(found, effort.seconds * _SHARE), await _costs(server, here, effort)]
 
 
 @asynccontextmanager
@@ -136,11 +143,12 @@ async def _offered(
     print(f"overload, {model}: {load:g} times what it can do", file=sys.stderr)
     await quiet()
     outcomes = Outcomes()
-    caller = Caller(server, here, model, outcomes)
+    caller = Caller(server, here.key, model, outcomes)
     try:
         # Before and after it as long, so that queues are as long as they get.
-        around = 2 * PATIENCE
-        await ask_at(caller, load * CAPACITY, effort.seconds, outcomes.counted, around=around)
+        around = 0.5 if effort.quick else 2 * PATIENCE
+        seconds = effort.seconds * _SHARE
+        await ask_at(caller, load * CAPACITY, seconds, outcomes.counted, around=around)
     finally:
         await caller.close()
     return outcomes
@@ -174,27 +182,38 @@ def _cells(outcomes: Outcomes, seconds: float) -> tuple[Cell, ...]:
     )
 
 
-async def _cost(server: Server, here: State, effort: Effort) -> Table:
+async def _costs(server: Server, here: State, effort: Effort) -> Table:
+    wrong = here.key[:-1] + ("0" if here.key[-1] != "0" else "1")
+    callers = {
+        "503: the queue is full": partial(Caller, server, here.key, FULL),
+        "401: the key is wrong": partial(Caller, server, wrong, BOUNDED),
+        "400: a value is out of range": partial(Caller, server, here.key, BOUNDED, temperature=3),
+    }
+    rows = [(name, *await _cost(server, caller, effort)) for name, caller in callers.items()]
+    columns = ("", "CPU µs each", "refused", "p50 ms", "p99 ms")
+    return Table("What a refusal costs", _COST_NOTE, columns, tuple(rows))
+
+
+async def _cost(
+    server: Server, calling: Callable[[Outcomes], Caller], effort: Effort
+) -> tuple[Cell, ...]:
     print(f"overload: {REFUSALS} refusals a second", file=sys.stderr)
     outcomes = Outcomes()
-    caller = Caller(server, here, FULL, outcomes)
+    caller = calling(outcomes)
     await quiet()
     try:
         await ask_at(caller, REFUSALS, 0.5, Tally())
         spent = cpu_seconds([server.process])
-        # Now and then one finds the place free, and takes it.
-        await ask_at(caller, REFUSALS, effort.seconds, outcomes.counted)
+        # Now and then one finds the queue's place free, and takes it.
+        await ask_at(caller, REFUSALS, effort.seconds * _COST_SHARE, outcomes.counted)
         spent = cpu_seconds([server.process]) - spent
     finally:
         await caller.close()
-    columns = ("", "CPU µs each", "refused", "p50 ms", "p99 ms")
-    row: tuple[Cell, ...] = (
-        "refusals",
+    return (
         Figure((1e6 * spent / outcomes.asked,)),
         f"{len(outcomes.refusals) / outcomes.asked:.0%}",
         *(Figure((percentile(outcomes.refusals, of),), 1) for of in (50, 99)),
     )
-    return Table("What a refusal costs", _COST_NOTE, columns, (row,))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""The embedded model's batch: how late it notices who has left, and how fast it reads."""
+"""The embedded model's batch: how late it notices who has left, and how fast it reads.
+
+llama.cpp's server alone, started with each batch size: what Diglot's choice was made by.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,18 @@ import aiohttp
 from diglot.service.embedded.cores import usable_cores
 from diglot.service.embedded.supervisor import ChildSettings, LlamaChild
 
+from .cancel_prefill import SPINNING, busy_with
+from .command import run
 from .effort import Effort
 from .load import percentile
 from .servers import State, state
 from .table import Figure, Table
 
 BATCHES = (32, 64, 128, 256)
-CANCELS = 20
-BUSY = 2
-"""Processes that do nothing but keep the processors from the model."""
+CANCELS = 5
 _CONTEXT = 2048
 _WORDS = 1800
+_MEASURED_WORDS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class _Llama:
 
     async def read_prompt(self) -> float:
         """How many tokens of a prompt it reads in a second."""
-        found = await self._answer(self._prompt(_WORDS), max_tokens=1)
+        found = await self._answer(self._prompt(_MEASURED_WORDS), max_tokens=1)
         timings = found["timings"]
         return float(timings["prompt_n"]) / float(timings["prompt_ms"]) * 1000
 
@@ -114,21 +118,7 @@ async def _llama(batch: int) -> AsyncIterator[_Llama]:
             await child.close()
 
 
-@asynccontextmanager
-async def _busy(processes: int) -> AsyncIterator[None]:
-    spinning = [
-        await asyncio.create_subprocess_exec(sys.executable, "-c", "while True: pass")
-        for _ in range(processes)
-    ]
-    try:
-        yield
-    finally:
-        for process in spinning:
-            process.kill()
-            await process.wait()
-
-
-async def prefill_tables(effort: Effort) -> list[Table]:
+async def tables(effort: Effort) -> list[Table]:
     """Quiet and busy in turns, each batch size beside the others."""
     cancels = effort.count(CANCELS, 1)
     took: dict[tuple[int, int], list[float]] = {}
@@ -136,8 +126,8 @@ async def prefill_tables(effort: Effort) -> list[Table]:
     async with AsyncExitStack() as running:
         llamas = {batch: await running.enter_async_context(_llama(batch)) for batch in BATCHES}
         for number in range(cancels):
-            for busy in (0, BUSY):
-                async with _busy(busy):
+            for busy in (0, SPINNING):
+                async with busy_with(busy):
                     for batch, llama in llamas.items():
                         found = took.setdefault((batch, busy), [])
                         found.append(await llama.leave(0.2 + 0.03 * number))
@@ -153,15 +143,19 @@ async def prefill_tables(effort: Effort) -> list[Table]:
             str(batch),
             Figure((median(took[batch, 0]),), 2),
             Figure((percentile(took[batch, 0], 99) / 1000,), 2),
-            Figure((median(took[batch, BUSY]),), 2),
-            Figure((percentile(took[batch, BUSY], 99) / 1000,), 2),
+            Figure((median(took[batch, SPINNING]),), 2),
+            Figure((percentile(took[batch, SPINNING], 99) / 1000,), 2),
             Figure(tuple(speed[batch]), 0),
         )
         for batch in BATCHES
     )
     note = (
         "Seconds from leaving while a long prompt is read to the slot being free, "
-        f"{cancels} times; busy with {BUSY} other processes that take what they can."
+        f"{cancels} times; busy with {SPINNING} other processes that take what they can."
     )
     columns = ("tokens a batch", "p50", "p99", "busy, p50", "busy, p99", "prompt tokens/s")
     return [Table("Cancel in the embedded model's prefill", note, columns, rows)]
+
+
+if __name__ == "__main__":
+    run(prefill=tables)

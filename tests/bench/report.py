@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .cancel_prefill import BUSY
 from .instant_upstream import EVENTS
 from .results import DIRECTORY, Results
 from .table import Table
@@ -61,6 +62,28 @@ def _times_ours(peer: str, title: str) -> Callable[[Results], float | None]:
     return times
 
 
+def _longest(name: str, title: str, column: str) -> Callable[[Results], float | None]:
+    """That of the row where it is longest; on a machine that is not kept busy."""
+
+    def longest(results: Results) -> float | None:
+        table = results.table(name, title)
+        if table is None:
+            return None
+        names = (str(row[0]) for row in table.rows)
+        return max(table.number(name, column) or 0 for name in names if BUSY not in name)
+
+    return longest
+
+
+def _goodput(results: Results) -> float | None:
+    """Per cent of the peak, at the highest load."""
+    table = results.table("overload", "Goodput under overload")
+    if table is None:
+        return None
+    rates = [rate for _, rate in table.lines["bounded"]]
+    return 100 * rates[-1] / max(rates)
+
+
 AIMS = (
     Aim(
         "CPU µs per unary request, instant upstream, one process",
@@ -95,6 +118,18 @@ AIMS = (
         most=1,
         digits=2,
     ),
+    Aim(
+        "from leaving to the upstream's call being closed, p99 of the slowest way, ms",
+        _longest("cancel", "Cancel", "p99 ms"),
+        most=50,
+        digits=1,
+    ),
+    Aim(
+        "from leaving the embedded model's prefill to the next one's token, longest, ms",
+        _longest("cancel", "Cancel in the embedded model's prefill", "longest ms"),
+        most=1000,
+    ),
+    Aim("answers in time at 10 times the load, % of the peak", _goodput, least=90),
     Aim(
         "LiteLLM's CPU per unary request, × Diglot's",
         _times_ours("LiteLLM", PEERS_WHOLE),

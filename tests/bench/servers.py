@@ -23,6 +23,8 @@ class State:
 
     directory: Path
     key: str
+    root: Path | None = None
+    """Where its servers' `diglot` is imported from; None: where ours is."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +38,20 @@ class Server:
 
 
 @asynccontextmanager
-async def state(*, with_models: bool = False) -> AsyncIterator[State]:
+async def state(*, with_models: bool = False, root: Path | None = None) -> AsyncIterator[State]:
     """With models, it has those that the tests have fetched."""
     with tempfile.TemporaryDirectory(prefix="diglot-bench-") as name:
         directory = Path(name)
         if with_models:
-            await _output("model", "pull", "--state", str(_MODEL_STATE), MODEL)
+            await _output(root, "model", "pull", "--state", str(_MODEL_STATE), MODEL)
             (directory / "models").symlink_to(_MODEL_STATE / "models")
-        key = await _output("key", "add", "bench", "--state", name)
-        yield State(directory, key.strip())
+        key = await _output(root, "key", "add", "bench", "--state", name)
+        yield State(directory, key.strip(), root)
 
 
-async def _output(*arguments: str) -> str:
+async def _output(root: Path | None, *arguments: str) -> str:
     process = await asyncio.create_subprocess_exec(
-        *COMMAND, *arguments, stdout=asyncio.subprocess.PIPE, env=environment()
+        *COMMAND, *arguments, stdout=asyncio.subprocess.PIPE, env=environment(root)
     )
     out, _ = await process.communicate()
     if process.returncode:
@@ -85,9 +87,10 @@ def _of(state: State) -> tuple[str, str]:
     return "--state", str(state.directory)
 
 
-def environment() -> dict[str, str]:
-    """Ours, without what would decide for the command."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("DIGLOT_")}
+def environment(root: Path | None = None) -> dict[str, str]:
+    """Ours, without what would decide for the command. `root`: as in State."""
+    ours = {key: value for key, value in os.environ.items() if not key.startswith("DIGLOT_")}
+    return ours if root is None else ours | {"PYTHONPATH": str(root)}
 
 
 @asynccontextmanager
@@ -103,7 +106,7 @@ async def _running(
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
-            env=environment(),
+            env=environment(state.root),
         )
     try:
         assert process.stdout is not None

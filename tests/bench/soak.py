@@ -31,7 +31,7 @@ import uvloop
 from . import results
 from .machine import description
 from .servers import MODEL, Server, State, serve, state
-from .soak_calls import KINDS, PLANNED, SCRIPTED, Tally, of_the_real_model
+from .soak_calls import KINDS, PLANNED, SCRIPTED, SLOW_PATIENCE, Tally, of_the_real_model
 from .soak_clients import Clients
 from .table import Figure, Points, Table
 from .upstream_process import upstream_process
@@ -151,7 +151,7 @@ async def soak(minutes: float, seed: int) -> tuple[Tally, Watch]:
 
         async def asking_the_real_one() -> None:
             while time.perf_counter() < ends:
-                await tally.count("embedded", of_the_real_model(clients, MODEL))
+                await tally.count("embedded", of_the_real_model(clients, MODEL), SLOW_PATIENCE)
                 await asyncio.sleep(REAL_EVERY * random.random() * 2)
 
         async def reloading() -> None:

@@ -10,6 +10,8 @@ import asyncio
 import json
 import random
 import secrets
+import sys
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +27,9 @@ PLANNED, SCRIPTED = "planned", "scripted"
 
 _PATIENCE = 60.0
 """Seconds after which an answer counts as lost."""
+SLOW_PATIENCE = 300.0
+"""Likewise, of the real model: two threads that wait for each other are very slow on a machine
+that has other work, which is not what is asked here."""
 _TOO_LATE = 0.3
 """Seconds: the deadline of those that are to run into it."""
 
@@ -224,13 +229,20 @@ class Tally:
     calls: dict[str, int] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    began: float = field(default_factory=time.perf_counter)
 
-    async def count(self, name: str, call: Awaitable[None]) -> None:
+    async def count(self, name: str, call: Awaitable[None], patience: float = _PATIENCE) -> None:
         self.calls[name] = self.calls.get(name, 0) + 1
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(patience):
                 await call
         except WrongError as error:
-            self.wrong.append(f"{name}: {error}")
+            self._keep(self.wrong, "wrong", f"{name}: {error}")
         except (LostError, aiohttp.ClientError, grpc.aio.AioRpcError, OSError, ValueError) as error:
-            self.lost.append(f"{name}: {type(error).__name__}: {str(error)[:300]}")
+            self._keep(self.lost, "lost", f"{name}: {type(error).__name__}: {str(error)[:300]}")
+
+    def _keep(self, kept: list[str], what: str, said: str) -> None:
+        """Tells at once, too: the server's log is at hand only while it runs."""
+        kept.append(said)
+        minutes = (time.perf_counter() - self.began) / 60
+        print(f"{minutes:5.1f} min: {what}: {said}", file=sys.stderr, flush=True)

@@ -38,6 +38,27 @@ class Heard:
 Enough = Callable[[Heard], bool]
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """As `Clients.ask` takes it."""
+
+    model: str
+    question: str
+    stream: bool
+    enough: Enough | None
+    pause: float
+    timeout: float | None
+    vendor: Mapping[str, Any]
+
+    async def goes_on(self, heard: Heard) -> bool:
+        """Whether the rest of the stream is wanted; a slow reader takes its time to say so."""
+        if self.enough is not None and self.enough(heard):
+            return False
+        if self.pause:
+            await asyncio.sleep(self.pause)
+        return True
+
+
 class Clients:
     """Callers over both faces, that share connections most of the time."""
 
@@ -98,24 +119,15 @@ class Clients:
         face = face or random.choice(("http", "grpc"))
         over = self._over_http if face == "http" else self._over_grpc
         heard = Heard()
-        await over(model, question, stream, heard, enough, pause, timeout, vendor)
+        await over(_Asked(model, question, stream, enough, pause, timeout, vendor), heard)
         return heard
 
-    async def _over_http(
-        self,
-        model: str,
-        question: str,
-        stream: bool,
-        heard: Heard,
-        enough: Enough | None,
-        pause: float,
-        timeout: float | None,
-        vendor: dict[str, Any],
-    ) -> None:
-        body = {"model": model, "messages": [{"role": "user", "content": question}], **vendor}
-        if stream:
+    async def _over_http(self, asked: _Asked, heard: Heard) -> None:
+        messages = [{"role": "user", "content": asked.question}]
+        body = {"model": asked.model, "messages": messages, **asked.vendor}
+        if asked.stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
-        headers = {} if timeout is None else {"X-Request-Timeout": str(timeout)}
+        headers = {} if asked.timeout is None else {"X-Request-Timeout": str(asked.timeout)}
         async with (
             self.session() as session,
             session.post(f"{self.url}/chat/completions", json=body, headers=headers) as response,
@@ -123,7 +135,7 @@ class Clients:
             if response.status != 200:
                 heard.error = _code((await response.json())["error"])
                 return
-            if not stream:
+            if not asked.stream:
                 found = await response.json()
                 heard.message = found["choices"][0]["message"]
                 heard.text = heard.message["content"] or ""
@@ -142,33 +154,22 @@ class Clients:
                         heard.ended = False
                 elif line.startswith(b"data: [DONE]"):
                     heard.ended = True
-                if enough is not None and enough(heard):
+                if not await asked.goes_on(heard):
                     response.close()
                     return
-                if pause:
-                    await asyncio.sleep(pause)
 
-    async def _over_grpc(
-        self,
-        model: str,
-        question: str,
-        stream: bool,
-        heard: Heard,
-        enough: Enough | None,
-        pause: float,
-        timeout: float | None,
-        vendor: dict[str, Any],
-    ) -> None:
-        request = CreateChatCompletionRequest(model=model)
-        request.messages.add(role=ROLE_USER, content=question)
+    async def _over_grpc(self, asked: _Asked, heard: Heard) -> None:
+        request = CreateChatCompletionRequest(model=asked.model)
+        request.messages.add(role=ROLE_USER, content=asked.question)
+        vendor = dict(asked.vendor)
         for name in [name for name in vendor if name in request.DESCRIPTOR.fields_by_name]:
             setattr(request, name, vendor.pop(name))
         if vendor:
             request.extra_json = json.dumps(vendor)
-        told: dict[str, Any] = {"metadata": self._metadata, "timeout": timeout}
+        told: dict[str, Any] = {"metadata": self._metadata, "timeout": asked.timeout}
         async with self._stub() as stub:
             try:
-                if not stream:
+                if not asked.stream:
                     found = await stub.CreateChatCompletion(request, **told)
                     heard.text = found.choices[0].message.content
                     heard.tokens = found.usage.prompt_tokens, found.usage.completion_tokens
@@ -182,11 +183,9 @@ class Clients:
                     heard.text += "".join(choice.delta.content for choice in chunk.choices)
                     if chunk.HasField("usage"):
                         heard.tokens = chunk.usage.prompt_tokens, chunk.usage.completion_tokens
-                    if enough is not None and enough(heard):
+                    if not await asked.goes_on(heard):
                         call.cancel()
                         return
-                    if pause:
-                        await asyncio.sleep(pause)
                 heard.ended = True
             except grpc.aio.AioRpcError as error:
                 heard.error = _reason(error)
