@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from postgres import PostgresServer, postgres_server
 # Before grpc is imported. As servers do: what is forked here is at once another program, and grpc's
 # own preparations for a fork can crash it, where calls are under way.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+# Servers are started by the hundred: what was compiled for one is kept for the next, whatever the
+# shell says.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -30,7 +35,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     arguments: dict[str, Any] = {name: pyfuncitem.funcargs[name] for name in names}
 
     async def bounded() -> None:
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(240):
             await pyfuncitem.obj(**arguments)
 
     uvloop.run(bounded())
@@ -65,22 +70,11 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where several processes run the tests (`pytest -n`), says which go to the same one.
-
-    Those of the real model, which uses all cores by itself, come one after the other, and first,
-    as they take the longest; those of PostgreSQL share one server; the others are by file.
-    """
+    """Where several processes run the tests (`pytest -n 2 --dist loadfile`), what takes longest
+    comes first, so that none of them is left with it at the end: files with tests of the real
+    model, then those of whole servers, which are the ones in this directory."""
     if not hasattr(config, "workerinput"):
         return
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=lambda item: ("model", "postgres", _group(item)).index(_group(item)))
-
-
-def _group(item: pytest.Item) -> str:
-    names = item.fixturenames if isinstance(item, pytest.Function) else []
-    if "model_path" in names:
-        return "model"
-    if "postgres" in names or "database_url" in names:
-        return "postgres"
-    return item.path.name
+    slow = {item.path for item in items if "model_path" in getattr(item, "fixturenames", ())}
+    here = Path(__file__).parent
+    items.sort(key=lambda item: (item.path not in slow, item.path.parent != here))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import shutil
 import signal
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from terminal import COMMAND, environment
@@ -108,6 +110,15 @@ async def serving(*arguments: str, **environ: str) -> AsyncIterator[Server]:
     async with started("serve", *ports, *arguments, **environ) as server:
         await server.said(READY)
         yield server
+
+
+def own_address() -> str:
+    """HOST:PORT for a server that ends and comes again: of those ports that the kernel gives to
+    nobody meanwhile, as it may do with one that it chose itself."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return f"127.0.0.1:{port}"
 
 
 async def pasted(line: str) -> list[str]:

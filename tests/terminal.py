@@ -1,14 +1,18 @@
-"""The `diglot` command in a process of its own: with pipes, or in a terminal."""
+"""The `diglot` command: in a process of its own, with pipes or in a terminal, or just called."""
 
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import pty
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
+from unittest.mock import patch
+
+from diglot.service.command.main import main
 
 COMMAND = (sys.executable, "-m", "diglot.service.command")
 
@@ -49,6 +53,22 @@ async def diglot(
     )
     out, err = await process.communicate(stdin)
     return Outcome(process.returncode, out.decode(), err.decode())
+
+
+def called(*arguments: str, environ: Mapping[str, str] | None = None) -> Outcome:
+    """The same without a process, which takes most of its time to start: for what is done with
+    when the command line, a file or two are read."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        redirect_stdout(out),
+        redirect_stderr(err),
+        patch.dict(os.environ, environment(environ), clear=True),
+    ):
+        try:
+            code = main(arguments)
+        except SystemExit as ended:  # by argparse
+            code = int(ended.code or 0)
+    return Outcome(code, out.getvalue(), err.getvalue())
 
 
 class Terminal:

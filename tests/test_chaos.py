@@ -9,7 +9,7 @@ accounted, and that the upstream's call is over and its place serves the next on
     deadline passes in the middle of an answer                        here
     client reads nothing                                              facade/test_connection.py,
                                                                       service/test_reading.py
-    engine killed during a stream, and while calls are queued         test_chaos_processes.py
+    engine killed during a stream, and while calls are queued         test_chaos_engine.py
     SIGTERM, SIGKILL of Diglot during streams                         test_chaos_processes.py
     the store's disk is full                                          test_chaos_processes.py
     the clock jumps                                                   test_chaos_processes.py

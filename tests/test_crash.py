@@ -19,7 +19,7 @@ from diglot.service.keys import KeyRing
 from diglot.service.state import KEYS_FILE
 from diglot.v1 import chat_pb2_grpc
 
-ROUNDS = 4
+ROUNDS = 2
 CALLERS = 3  # of each kind
 
 # A few milliseconds each, so that a kill finds calls at every stage.

@@ -88,7 +88,7 @@ async def test_the_log_has_what_was_spent(tmp_path: Path, caplog: pytest.LogCapt
     caplog.set_level("INFO", "diglot.chat")
     async with faces(tmp_path, '[[models]]\nkind = "scripted"\nname = "m"') as both:
         script = {"scripted": {"content": "a b", "tokens": 9999, "interval_ms": 10}}
-        seen = await both.ask(HTTP, vendor=script, timeout=0.5)
+        seen = await both.ask(HTTP, vendor=script, timeout=1)
     assert not seen.ended
     (line,) = [vars(record) for record in caplog.records if record.name == "diglot.chat"]
     assert line["outcome"] == "deadline_exceeded"

@@ -16,6 +16,7 @@ from messages_server import (
     MODEL,
     MessagesServer,
     answering,
+    block,
     error,
     messages_server,
     sse,
@@ -164,6 +165,8 @@ async def test_anthropic_sees_thinks_and_calls() -> None:
             "role": "ROLE_ASSISTANT",
             "content": "I will look.",
             "reasoningContent": "That is Paris.",
+            "extraJson": '{"thinking_blocks":[{"type":"thinking","thinking":"That is Paris.",'
+            '"signature":"EqQBCgIYAhIM"}]}',
             "toolCalls": [
                 {
                     "id": "toolu_1",
@@ -192,6 +195,64 @@ async def test_anthropic_sees_thinks_and_calls() -> None:
             "assistant",
             "user",
         ]
+
+
+async def test_anthropics_signed_thought_goes_back_with_the_results_of_calls() -> None:
+    """Whole and streamed, on both faces: whoever appends the answer need not know of it."""
+    redacted = {"type": "redacted_thinking", "data": "Eo8B"}
+    asked: dict[str, Any] = {
+        "model": "ours",
+        "messages": [{"role": "user", "content": "What is the weather in Paris?"}],
+        "tools": TOOLS,
+        "reasoning_effort": "high",
+    }
+    thought = sse(
+        start(),
+        *thinking(0, "That is ", "Paris."),
+        *block(1, redacted),
+        *tool_use(2, "toolu_1", "weather", '{"city": "Paris"}'),
+        *stopped("tool_use"),
+    )
+    result: Any = {"role": "tool", "tool_call_id": "toolu_1", "content": "Rain."}
+    async with (
+        messages_server(answering(thought)) as server,
+        both_faces(anthropic(server)) as faces,
+    ):
+        whole = await faces.sdk.chat.completions.create(**asked)
+        async with faces.sdk.chat.completions.stream(**asked) as events:
+            streamed = await events.get_final_completion()
+        by_grpc = to_request(asked)
+        answer = await faces.stub.CreateChatCompletion(by_grpc, timeout=30)
+        by_grpc.messages.append(answer.choices[0].message)
+        by_grpc.messages.add(role=m.ROLE_TOOL, tool_call_id="toolu_1", content="Rain.")
+
+        server.handler = answering(sse(start(), *text(0, "It rains."), *stopped("end_turn")))
+        for completion in (whole, streamed):
+            answered: Any = completion.choices[0].message.to_dict()
+            await faces.sdk.chat.completions.create(
+                **{**asked, "messages": [*asked["messages"], answered, result]}
+            )
+        await faces.stub.CreateChatCompletion(by_grpc, timeout=30)
+
+        for body in server.bodies[-3:]:
+            assert body["messages"][1]["content"] == [
+                {"type": "thinking", "thinking": "That is Paris.", "signature": "EqQBCgIYAhIM"},
+                redacted,
+                {
+                    "type": "tool_use",
+                    "id": "toolu_1",
+                    "name": "weather",
+                    "input": {"city": "Paris"},
+                },
+            ]
+            assert body["messages"][2]["content"][0]["type"] == "tool_result"
+
+        forged = {**answered, "thinking_blocks": [{"type": "thinking", "thinking": "No."}]}
+        with pytest.raises(openai.BadRequestError) as refused:
+            await faces.sdk.chat.completions.create(
+                **{**asked, "messages": [*asked["messages"], forged, result]}
+            )
+        assert refused.value.param == "messages[1].thinking_blocks[0]"
 
 
 class Weather(BaseModel):

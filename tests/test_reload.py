@@ -11,11 +11,12 @@ from pathlib import Path
 
 import aiohttp
 import grpc
+import pytest
 from faulty_upstream import saying, upstream
 from held_upstream import TALKING, held_upstream
 from scrape import scrape
 from serving import ask
-from serving_process import Server, serving, started
+from serving_process import READY, Server, serving, started
 
 from diglot.v1.chat_pb2_grpc import ChatServiceStub
 
@@ -148,6 +149,36 @@ async def test_a_bad_configuration_is_refused_and_the_old_one_stays(tmp_path: Pa
             assert await server.names() == ["m"]
             assert "kept=1" in await server.reload(models)
             assert (await server.post("m"))[0] == 200
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_server_without_a_model_that_answers_is_reloaded(
+    tmp_path: Path, workers: int
+) -> None:
+    """It is not ready before that, and says so then."""
+    file = tmp_path / "diglot.toml"
+    nowhere = '[[models]]\nname = "nowhere"\nkind = "diglot"\ntarget = "127.0.0.1:1"\n'
+    write(file, nowhere)
+    ports = ("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--workers", str(workers))
+    async with (
+        upstream(saying("well")) as good,
+        started("serve", *ports, "--config", str(file)) as server,
+    ):
+        await server.said("models")
+        async with aiohttp.ClientSession(server.http + "/") as http:
+            reloaded = Reloading(server, file, http)
+            assert (await reloaded.post("nowhere"))[0] == 503
+            line = await reloaded.reload(model("x", "bad"), says="the old one stays")
+            assert "models[0].base_url" in line
+            await reloaded.reload(model("m", good.base_url))
+            await server.said(READY)
+            assert await reloaded.names() == ["m"]
+            status, text = await reloaded.post("m")
+            assert (status, "well" in text) == (200, True)
+            await server.said('"model": "m"')
+            await reloaded.reload(model("n", good.base_url))
+            assert await reloaded.names() == ["n"]
+        assert await server.stop() == 0
 
 
 async def test_what_needs_a_restart_is_said(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import aiohttp
 import grpc
 import pytest
 from serving import ask
-from serving_process import READY, Server, started
+from serving_process import READY, Server, own_address, started
 
 from diglot.v1.chat_pb2_grpc import ChatServiceStub
 
@@ -23,7 +23,7 @@ SERVICE_CONFIG = Path(__file__).parent.parent / "deploy" / "service-config.json"
 MOST = 1_000_000
 WORDS = "one two three four five"
 # Longer than a client needs between two requests, so that streams are under way all the time.
-SCRIPT = {"scripted": {"interval_ms": 5}}
+SCRIPT = {"scripted": {"interval_ms": 20}}
 
 
 @dataclass
@@ -53,8 +53,8 @@ class Pair:
             max_completion_tokens = {MOST + number}
             """
         )
-        http = self.http.get(number, "127.0.0.1:0").removeprefix("http://")
-        places = ("--http", http, "--grpc", self.grpc.get(number, "127.0.0.1:0"))
+        http = self.http.get(number, own_address()).removeprefix("http://")
+        places = ("--http", http, "--grpc", self.grpc.get(number, own_address()))
         server = await self.running.enter_async_context(
             started("serve", *places, "--config", str(file))
         )

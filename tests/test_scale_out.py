@@ -15,7 +15,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from held_upstream import ANSWER, QUICK, SILENT, TALKING, HeldUpstream, held_upstream
 from serving import ask
-from serving_process import Server, started
+from serving_process import Server, own_address, started
 
 from diglot.facade.remote_channel import RemoteChannel
 from diglot.service.keys import KeyRing
@@ -26,7 +26,7 @@ NAMES = ("first", "second", "third")
 SERVICE_CONFIG = Path(__file__).parent.parent / "deploy" / "service-config.json"
 
 # Of each kind, for each server.
-CALLS = 30
+CALLS = 10
 # More than gRPC by default keeps to be able to repeat it.
 LONG = SILENT + " x" * 150_000
 
@@ -54,7 +54,7 @@ class Fleet:
             base_url = "{self.upstream.base_url(name)}"
             """
         )
-        address = self.addresses.get(name, "127.0.0.1:0")
+        address = self.addresses.get(name) or own_address()
         arguments = ("--grpc", address, "--config", str(config), "--state", str(self.directory))
         server = await self.running.enter_async_context(started("service", *arguments))
         await server.said("models")

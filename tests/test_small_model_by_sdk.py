@@ -11,7 +11,7 @@ import openai
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from openai import AsyncOpenAI
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 from service.test_embedded import embedded
 
 from diglot.facade import FacadeOptions, HttpServer, build_app
@@ -33,7 +33,7 @@ class Stop(BaseModel):
 
 class Journey(BaseModel):
     days: int
-    stops: list[Stop]
+    stops: list[Stop] = Field(max_length=2)
 
 
 @tool
@@ -80,7 +80,9 @@ async def _parsed_answers(sdk: AsyncOpenAI) -> None:
 
 async def _parsed_calls(sdk: AsyncOpenAI) -> None:
     tools = [openai.pydantic_function_tool(Journey, name="plan")]
-    answer = await sdk.chat.completions.parse(**ASK, tools=tools, tool_choice="required")
+    answer = await sdk.chat.completions.parse(
+        **ASK, tools=tools, tool_choice="required", parallel_tool_calls=False
+    )
     calls = answer.choices[0].message.tool_calls
     assert calls
     assert all(isinstance(call.function.parsed_arguments, Journey) for call in calls)

@@ -7,6 +7,7 @@ test_openai_shape.py is where they differ.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -17,9 +18,15 @@ from pydantic import BaseModel
 Json = dict[str, Any]
 
 # JSON tells kinds of objects apart by these; the contract by what is set.
-_TAGS = ("object", "type")
+_TAGS = {
+    "object": {"chat.completion", "chat.completion.chunk"},
+    "type": {
+        *("function", "custom", "url_citation"),
+        *("moderation_results", "moderation_result", "error"),
+    },
+}
 # Different in every answer.
-IDENTITY = ("id", "created", "obfuscation")
+IDENTITY = ("id", "created", "obfuscation", "merged_chunks")
 
 
 def from_sdk(answer: BaseModel) -> Json:
@@ -34,16 +41,24 @@ def _bare(value: Any) -> Any:
         return {
             key: _bare(item)
             for key, item in value.items()
-            if item is not None and item != [] and key not in _TAGS
+            if item is not None and item != [] and not _is_tag(key, item)
         }
     if isinstance(value, list):
         return [_bare(item) for item in value]
     return value
 
 
+def _is_tag(key: str, value: Any) -> bool:
+    return isinstance(value, str) and value in _TAGS.get(key, ())
+
+
 def from_contract(message: Message) -> Json:
     """A completion or a chunk, from the contract."""
-    return {field.name: _value(field, value) for field, value in _set(message)}
+    plain = {field.name: _value(field, value) for field, value in _set(message)}
+    extra = json.loads(plain.pop("extra_json", "{}"))
+    assert not extra.keys() & plain.keys()
+    plain |= _bare(extra)
+    return plain
 
 
 def _set(message: Message) -> Iterator[tuple[Any, Any]]:
@@ -94,25 +109,42 @@ def fold(chunks: Iterable[Json]) -> Json:
         for choice in chunk.get("choices", ()):
             grown = choices.setdefault(choice["index"], {"index": choice["index"], "message": {}})
             _merge(grown["message"], choice["delta"])
-            if "logprobs" in choice:
-                _merge(grown.setdefault("logprobs", {}), choice["logprobs"])
-            if "finish_reason" in choice:
-                assert "finish_reason" not in grown, "a choice ends once"
-                grown["finish_reason"] = choice["finish_reason"]
+            assert "finish_reason" not in choice.keys() & grown.keys(), "a choice ends once"
+            _merge(grown, {key: choice[key] for key in choice if key not in ("index", "delta")})
     whole["choices"] = [choices[index] for index in sorted(choices)]
     for choice in whole["choices"]:
         message = choice["message"]
         for call in message.get("tool_calls", ()):
             del call["index"]
+        if "reasoning_details" in message:
+            message["reasoning_details"] = rejoined(message["reasoning_details"])
     return whole
+
+
+def rejoined(details: list[Json]) -> list[Json]:
+    """OpenRouter's pieces of thoughts, as its answers have them that are no streams."""
+    whole: list[Json] = []
+    for detail in details:
+        piece = {"reasoning.text": "text", "reasoning.summary": "summary"}.get(detail["type"])
+        if piece and whole and whole[-1]["type"] == detail["type"]:
+            text = whole[-1].get(piece, "") + detail.get(piece, "")
+            whole[-1] = {**whole[-1], **detail, piece: text}
+        else:
+            whole.append(detail)
+    return whole
+
+
+_GROWS = {
+    *("content", "refusal", "reasoning_content", "arguments", "input", "data", "transcript"),
+}
 
 
 def _merge(into: Json, delta: Json) -> None:
     for key, value in delta.items():
-        if key in ("model", "system_fingerprint", "service_tier", "usage", "expires_at"):
-            into[key] = value
-        elif isinstance(value, str):
+        if key in _GROWS and isinstance(value, str):
             into[key] = into.get(key, "") + value
+        elif key == "usage":
+            into[key] = value
         elif isinstance(value, dict):
             _merge(into.setdefault(key, {}), value)
         elif key == "tool_calls":
@@ -122,6 +154,7 @@ def _merge(into: Json, delta: Json) -> None:
                     calls.append({"index": piece["index"]})
                 rest = {name: item for name, item in piece.items() if name != "index"}
                 _merge(calls[piece["index"]], rest)
-        else:
-            assert isinstance(value, list), key
+        elif isinstance(value, list):
             into[key] = into.get(key, []) + value
+        else:
+            into[key] = value

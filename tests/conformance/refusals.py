@@ -94,6 +94,8 @@ REFUSED = [
     Refused("prediction", "empty, or with parts that are no text", "prediction { parts { } }"),
     Refused("metadata", "more than 16 pairs, keys over 64 or values over 512 characters", {"metadata": {"k" * 65: "v"}}),
     Refused("extra_json", "not a JSON object, or a key that has a field of its own", "extra_json: '[]'"),
+    Refused("messages[].extra_json", "not a JSON object, or a key that has a field of its own", "messages { role: ROLE_ASSISTANT content: '' extra_json: '{\"role\":1}' }"),
+    Refused("tools[].extra_json", "not a JSON object, or a key that has a field of its own", "tools { function { name: 'f' } extra_json: '{' }"),
 
     Refused("tools", "any", {"tools": [TOOL]}),
     Refused("functions", "any", {"functions": [{"name": "f"}]}),

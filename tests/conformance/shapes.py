@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .plain import Json
+from .plain import Json, rejoined
 
 VENDORS = Path(__file__).parent / "vendors"
 
@@ -69,6 +69,7 @@ def meaning(shape: Shape) -> Json:
                 whole[key] = event[key] or whole.get(key, "")
         if isinstance(event.get("usage"), dict):
             whole["usage"] = _usage(event["usage"])
+        _add(whole, _beside(event, ""))
         for choice in event.get("choices") or ():
             index = choice.get("index", 0)
             grown = choices.setdefault(index, {"index": index, "message": {"role": "assistant"}})
@@ -101,6 +102,8 @@ def _grow(grown: Json, choice: Json) -> None:
             found.extend(_token(entry) for entry in entries)
     if choice.get("finish_reason"):
         grown["finish_reason"] = choice["finish_reason"]
+    _add(grown, _beside(choice, "choices[]"))
+    _add(message, _beside(delta, "choices[].delta"))
 
 
 def _texts(delta: Json) -> Iterator[tuple[str, str]]:
@@ -133,6 +136,7 @@ def _add_call(calls: list[Json], piece: Json) -> None:
     for key, text in piece[kind].items():
         if key != "name":
             known[0][kind][key] += text
+    _add(known[0], _beside(piece, "choices[].delta.tool_calls[]"))
 
 
 def _token(entry: Json) -> Json:
@@ -182,7 +186,10 @@ def _usage(usage: Json) -> Json:
     for key, (name, place) in _ELSEWHERE.items():
         if key in usage:
             plain.setdefault(name, {}).setdefault(place, usage[key])
-    return plain
+    for name in _DETAILS:
+        if usage.get(name):
+            plain[name] |= _beside(usage[name], f"usage.{name}")
+    return plain | _beside(usage, "usage")
 
 
 _CALL = ("index", "id", "type", "function.name", "function.arguments", "custom.name")
@@ -197,7 +204,8 @@ _DELTA = (
 _TOKEN = ("token", "logprob", "bytes", "bytes[]")
 _HOMES = {
     *("id", "object", "created", "model", "service_tier", "system_fingerprint", "obfuscation"),
-    *(f"usage.{key}" for key in (*_COUNTS, *_ELSEWHERE)),
+    *(f"usage.{key}" for key in _COUNTS),
+    *("error.code", "error.message"),  # with which the answer then ends
     *(f"usage.{name}.{key}" for name, keys in _DETAILS.items() for key in keys),
     *("choices[].index", "choices[].finish_reason"),
     *(f"choices[].delta.{key}" for key in _DELTA),
@@ -206,9 +214,59 @@ _HOMES = {
 }
 
 
+# Whatever else these say, stands beside it.
+_OPEN = {"", "choices[]", "choices[].delta", "choices[].delta.tool_calls[]", "usage"}
+_OPEN |= {f"usage.{name}" for name in _DETAILS}
+_OPEN |= {f"choices[].logprobs.content[]{inner}" for inner in ("", ".top_logprobs[]")}
+
+
 def homeless(shape: Shape) -> set[str]:
-    """Where the stream says something that the contract has no field for."""
-    return {path for event in shape.events for path in _strange(event, "")}
+    """Where the stream says something that does not come through."""
+    found = {path for event in shape.events for path in _strange(event, "")}
+    return {path for path in found if path in LEFT_OUT or _above(path) not in _OPEN}
+
+
+def _above(path: str) -> str:
+    return path.rpartition(".")[0]
+
+
+LEFT_OUT = {"p", "choices[].text"}
+"""What says nothing: padding, and the text once more."""
+
+
+def _beside(body: Json, path: str) -> Json:
+    """What an object says that the contract has no field for."""
+    assert path in _OPEN
+    found = {key: f"{path}.{key}".removeprefix(".") for key in body if body[key] is not None}
+    return {
+        key: _without_nothing(body[key])
+        for key, where in found.items()
+        if where in set(_strange(body, path)) - LEFT_OUT
+    }
+
+
+def _without_nothing(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _without_nothing(item)
+            for key, item in value.items()
+            if item is not None and item != []
+        }
+    return [_without_nothing(item) for item in value] if isinstance(value, list) else value
+
+
+def _add(into: Json, more: Json) -> None:
+    """By the rule that stands at ChatCompletionChunk.extra_json."""
+    for key, value in more.items():
+        before = into.get(key)
+        if isinstance(before, dict) and isinstance(value, dict):
+            _add(before, value)
+        elif isinstance(before, list) and isinstance(value, list):
+            into[key] = before + value
+            if key == "reasoning_details":
+                into[key] = rejoined(into[key])
+        elif value != []:
+            into[key] = value
 
 
 def _strange(value: Any, path: str) -> Iterator[str]:

@@ -9,7 +9,6 @@ import json
 from typing import Any
 
 import pytest
-from openai.types.chat import ChatCompletionMessage
 
 from diglot.v1 import message_pb2
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
@@ -67,31 +66,24 @@ def check(received: list[CreateChatCompletionRequest], script: Json) -> None:
     assert answered == [(call.id, f"rain {i}") for i, call in enumerate(answer.tool_calls)]
 
 
+async def replayed(way: BySdk, answer: Any, calls: Any) -> None:
+    """Sends the answer back, as a client does."""
+    body = {**BODY, "messages": [HELLO, answer, *results(calls)]}
+    await way.sdk.chat.completions.create(**arguments(body))
+
+
 @pytest.mark.parametrize("name", SDK_NAMES)
 @scripts
 async def test_the_sdks_message(name: str, script: Json) -> None:
+    """Its object, and as frameworks store it: a dictionary with every null."""
     async with open_sdk(name) as way:
-        completions = way.sdk.chat.completions
-        answer = await completions.create(**arguments({**BODY, "scripted": script}))
-        message = answer.choices[0].message
-        history = [HELLO, message, *results(message.tool_calls)]
-        await completions.create(**arguments({**BODY, "messages": history}))
+        asked = arguments({**BODY, "scripted": script})
+        message = (await way.sdk.chat.completions.create(**asked)).choices[0].message
+        await replayed(way, message, message.tool_calls)
         check(way.received, script)
-
-
-@pytest.mark.parametrize("name", SDK_NAMES)
-@scripts
-async def test_a_dictionary_of_the_sdks_message(name: str, script: Json) -> None:
-    """With every null, as frameworks store it."""
-    async with open_sdk(name) as way:
-        completions = way.sdk.chat.completions
-        answer = await completions.create(**arguments({**BODY, "scripted": script}))
-        message = answer.choices[0].message
-        assert isinstance(message, ChatCompletionMessage)
         stored: Json = json.loads(json.dumps(message.model_dump()))
         assert {"audio", "function_call", "refusal"} <= set(stored)
-        history = [HELLO, stored, *results(message.tool_calls)]
-        await completions.create(**arguments({**BODY, "messages": history}))
+        await replayed(way, stored, message.tool_calls)
         check(way.received, script)
 
 
@@ -99,14 +91,12 @@ async def test_a_dictionary_of_the_sdks_message(name: str, script: Json) -> None
 @scripts
 async def test_the_message_that_the_stream_helper_put_together(name: str, script: Json) -> None:
     async with open_sdk(name) as way:
-        completions = way.sdk.chat.completions
         asked = arguments({**BODY, "scripted": script})
-        async with completions.stream(**asked) as events:
+        async with way.sdk.chat.completions.stream(**asked) as events:
             async for _ in events:
                 pass
             message = (await events.get_final_completion()).choices[0].message
-        history = [HELLO, message, *results(message.tool_calls)]
-        await completions.create(**arguments({**BODY, "messages": history}))
+        await replayed(way, message, message.tool_calls)
         check(way.received, script)
 
 

@@ -74,6 +74,18 @@ def delta(fields: str) -> str:
             '{"annotations":[{"type":"url_citation","url_citation":'
             '{"start_index":0,"end_index":2,"url":"u","title":"t"}}]}',
         ),
+        # What is not known comes last; what is known is said by its own field.
+        (
+            """content: "a" extra_json: '{"role":"x", "x": {"content":null} }'""",
+            '{"content":"a","x":{"content":null}}',
+        ),
+        (
+            """tool_calls { id: "x" function { name: "f" extra_json: '{"x":1}' } """
+            """extra_json: '{"y":1,"id":2}' }""",
+            '{"tool_calls":[{"index":0,"id":"x","type":"function",'
+            '"function":{"name":"f","x":1,"arguments":""},"y":1}]}',
+        ),
+        ("""tool_calls { extra_json: '{"y":1}' }""", '{"tool_calls":[{"index":0,"y":1}]}'),
     ],
 )
 def test_deltas(fields: str, written: str) -> None:
@@ -120,6 +132,16 @@ def test_probabilities_go_with_their_token() -> None:
     }
 
 
+def test_what_is_not_known_stands_at_the_end() -> None:
+    piece = chunk(
+        """extra_json: '{"x":\\n1,"id":2}' choices { extra_json: '{"y":[],"index":5}' delta {} }"""
+    )
+    assert line(piece, True).decode() == (
+        f'data: {{{HEAD},"choices":[{{"index":0,"delta":{{}},"logprobs":null,"finish_reason":null,'
+        '"y":[]}],"usage":null,"x":1}\n\n'
+    )
+
+
 _MARK = '"delta":{"content":""'
 
 # Few values each, so that chunks of one stream resemble one another.
@@ -131,12 +153,14 @@ _DELTA = st.builds(
     reasoning_content=st.none() | st.sampled_from(["", "x"]),
     refusal=st.none() | st.just("no"),
 )
-_TEXT_DELTA = st.builds(chunk_pb2.Delta, content=_TEXT)
+_EXTRA = st.none() | st.sampled_from(["{}", '{"delta":{"content":""}}', '{ "x":\n"\u2028"}'])
+_TEXT_DELTA = st.builds(chunk_pb2.Delta, content=_TEXT, extra_json=st.none() | st.none() | _EXTRA)
 _CHOICE = st.builds(
     chunk_pb2.ChunkChoice,
     index=st.sampled_from([0, 1]),
     delta=_TEXT_DELTA | _DELTA,
     finish_reason=st.none() | st.none() | st.just(1),
+    extra_json=_EXTRA,
 )
 _CHUNK = st.builds(
     chunk_pb2.ChatCompletionChunk,
@@ -146,6 +170,7 @@ _CHUNK = st.builds(
     choices=st.lists(_CHOICE, min_size=1, max_size=1) | st.lists(_CHOICE, max_size=2),
     system_fingerprint=st.none() | st.just("fp"),
     obfuscation=st.none() | st.none() | st.just("x"),
+    extra_json=_EXTRA,
 )
 
 

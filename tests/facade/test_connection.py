@@ -56,7 +56,7 @@ async def test_who_connects_and_says_nothing_is_cut_off_without_a_word() -> None
 
 
 async def test_a_connection_that_was_used_waits_for_the_next_request() -> None:
-    async with facade(headers_timeout=0.05) as running:
+    async with facade(headers_timeout=0.2) as running:
         reader, writer = await running.raw(post(BODY))
         assert await answered(reader) == b"200"
         await time_passes(running)
@@ -74,7 +74,7 @@ async def test_a_long_answer_is_not_cut_off_by_the_time_for_headers() -> None:
         await context.write(last())
 
     service.stream = stream
-    async with facade(service, headers_timeout=0.05) as running:
+    async with facade(service, headers_timeout=0.2) as running:
         reader, _ = await running.raw(post(STREAM))
         await reader.readuntil(b"data: ")
         await time_passes(running)
@@ -103,7 +103,7 @@ async def test_a_body_that_drips_is_cut_off() -> None:
 
 async def test_a_large_body_has_more_time() -> None:
     """A second more for each 64 KiB that came."""
-    async with facade(body_timeout=0.05, headers_timeout=0.1) as running:
+    async with facade(body_timeout=0.05, headers_timeout=0.2) as running:
         body = BODY + b" " * 2 * 2**16
         request = post(body)
         reader, writer = await running.raw(request[: -(2**16)])

@@ -9,7 +9,8 @@ from html.parser import HTMLParser
 
 from diglot.facade.openapi import document
 
-from .fake import MemoryChannel, over
+from .fake import over
+from .memory_channel import MemoryChannel
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 

@@ -13,7 +13,8 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .fake import HELLO, KEY, Facade, MemoryChannel, over, post
+from .fake import HELLO, KEY, Facade, over, post
+from .memory_channel import MemoryChannel
 
 GOOD = json.dumps({**HELLO, "temperature": 0.5, "tools": [], "seed": 1}).encode()
 

@@ -22,7 +22,8 @@ from diglot.facade.openapi_errors import EVERY, OF_NO_OPERATION, row
 from diglot.facade.openapi_fields import LIMITS, SOURCES, TEXTS
 from diglot.v1.error_pb2 import ErrorReason
 
-from .fake import MemoryChannel, facade, over
+from .fake import facade, over
+from .memory_channel import MemoryChannel
 
 SCHEMAS: dict[str, Any] = document()["components"]["schemas"]
 REQUEST: dict[str, Any] = SCHEMAS["CompletionRequest"]["properties"]

@@ -15,6 +15,8 @@ from diglot.facade.param import to_param
         ("", None),
         ("extra_json", None),
         ("extra_json.top_k", "top_k"),
+        ("messages[0].parts[1].extra_json", "messages[0].content[1]"),
+        ("messages[0].parts[1].extra_json.cache_control", "messages[0].content[1].cache_control"),
         ("model", "model"),
         ("stop[3]", "stop[3]"),
         ("logit_bias", "logit_bias"),

@@ -14,7 +14,8 @@ from certificates import self_signed
 
 from diglot.facade import HttpServer, build_app
 
-from .fake import HELLO, KEY, FakeService, MemoryChannel, facade, first, post
+from .fake import HELLO, KEY, FakeService, facade, first, post
+from .memory_channel import MemoryChannel
 
 
 async def test_reports_the_port_it_was_given() -> None:

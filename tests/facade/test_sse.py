@@ -10,21 +10,12 @@ import pytest
 
 from diglot.v1 import chunk_pb2, completion_pb2, message_pb2
 
-from .fake import (
-    HELLO,
-    FakeService,
-    MemoryChannel,
-    chunk,
-    facade,
-    first,
-    last,
-    over,
-    post,
-    status,
-)
+from .fake import HELLO, FakeService, chunk, facade, first, last, over, post, status
+from .memory_channel import MemoryChannel
 
 HEAD = '"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":"m"'
 STREAM = {**HELLO, "stream": True}
+COMMENT = b":\n\n"
 
 
 def event(delta: str, finish_reason: str = "null", rest: str = "") -> bytes:
@@ -174,7 +165,7 @@ async def test_a_comment_while_the_first_chunk_is_awaited_and_then_an_error() ->
         asked: dict[str, Any] = {"json": STREAM, "headers": running.headers}
         async with running.http.post(f"{running.url}/v1/chat/completions", **asked) as answer:
             assert answer.status == 200
-            assert await answer.content.readexactly(6) == b":\n\n:\n\n"
+            assert await answer.content.readexactly(6) == COMMENT * 2
             go.set()
             rest = await answer.read()
         assert rest.lstrip(b":\n").startswith(b'data: {"error": {"message": "Broken."')
@@ -186,16 +177,19 @@ async def test_a_comment_between_chunks() -> None:
     async with facade(emits(first("a"), go.wait, last()), keepalive=0.01) as running:
         asked: dict[str, Any] = {"json": STREAM, "headers": running.headers}
         async with running.http.post(f"{running.url}/v1/chat/completions", **asked) as answer:
-            assert (await answer.content.readuntil(b"\n\n")).startswith(b"data: ")
-            assert await answer.content.readuntil(b"\n\n") == b":\n\n"
+            # On a busy machine some may come before the first chunk, or after the last, too.
+            while (said := await answer.content.readuntil(b"\n\n")) == COMMENT:
+                pass
+            assert said.startswith(b"data: ")
+            assert await answer.content.readuntil(b"\n\n") == COMMENT
             go.set()
             rest = await answer.read()
-        assert rest.lstrip(b":\n") == event("{}", '"stop"') + b"data: [DONE]\n\n"
+        assert rest.replace(COMMENT, b"") == event("{}", '"stop"') + b"data: [DONE]\n\n"
 
 
 async def test_no_comment_while_there_is_something_to_say() -> None:
     async with facade(keepalive=60) as running:
-        assert b":\n\n" not in await running.events()
+        assert COMMENT not in await running.events()
 
 
 async def test_a_client_that_leaves_cancels_the_call() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from google.protobuf import text_format
 
+from diglot.facade.errors import Refusal
 from diglot.facade.parse import parse
 from diglot.facade.request import CompletionRequest
 from diglot.facade.to_contract import to_contract
@@ -139,6 +140,7 @@ MESSAGES: list[tuple[dict[str, Any], str]] = [
     ({"role": "assistant", "reasoning": "s"}, 'role: ROLE_ASSISTANT reasoning_content: "s"'),
     ({"role": "assistant", "reasoning": {"effort": "low"}}, "role: ROLE_ASSISTANT"),
     ({"role": "tool", "content": "x", "tool_call_id": "1", "name": 5}, 'role: ROLE_TOOL content: "x" tool_call_id: "1"'),
+    ({"role": "tool", "content": "x", "tool_call_id": "1", "name": "f"}, 'role: ROLE_TOOL content: "x" tool_call_id: "1" name: "f"'),
     ({"role": "tool", "content": [{"type": "text", "text": "x"}], "tool_call_id": "1"},
      'role: ROLE_TOOL parts { text { text: "x" } } tool_call_id: "1"'),
     ({"role": "function", "content": None, "name": "f"}, 'role: ROLE_FUNCTION name: "f"'),
@@ -157,12 +159,14 @@ def test_what_clients_replay_is_accepted() -> None:
         "name": None,
         "tool_calls": None,
         "refusal": None,
-        "annotations": [{"anything": 1}],
+        "annotations": [{"url_citation": "anything"}, {}, None],
         "audio": None,
         "function_call": None,
         "reasoning_content": None,
         "reasoning": None,
         "parsed": {"a": 1},
+        "unheard_of": None,
+        "tool_call_id": "of another kind of message",
     }
     plain = expected('messages { role: ROLE_ASSISTANT content: "x" }')
     assert contract(messages=[replayed]) == plain
@@ -182,6 +186,49 @@ def test_unknown_keys_travel_as_they_came() -> None:
 
 def test_no_unknown_keys_no_extra_json() -> None:
     assert not contract().HasField("extra_json")
+
+
+# Where else unknown keys are kept: a request with one, and where it stands in the contract.
+EXTENSIBLE: list[tuple[dict[str, Any], str]] = [
+    ({"messages": [{"role": "user", "content": "", "x": 1}]},
+     "messages { role: ROLE_USER content: '' % }"),
+    ({"messages": [{"role": "assistant", "content": "", "x": 1, "parsed": 1, "reasoning": {}}]},
+     "messages { role: ROLE_ASSISTANT content: '' % }"),
+    ({"messages": [{"role": "tool", "content": "", "tool_call_id": "", "x": 1, "tool_calls": []}]},
+     "messages { role: ROLE_TOOL content: '' tool_call_id: '' % }"),
+    ({"messages": [{"role": "user", "content": [{"type": "text", "text": "", "x": 1}]}]},
+     "messages { role: ROLE_USER parts { text {} % } }"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "u", "x": 1}}]}]},
+     "messages { role: ROLE_USER parts { image_url { url: 'u' % } } }"),
+    ({"messages": [{"role": "assistant", "tool_calls": [
+        {"id": "1", "type": "function", "index": 0, "x": 1, "function": {"name": "f", "arguments": "", "parsed_arguments": 1}}]}]},
+     "messages { role: ROLE_ASSISTANT tool_calls { id: '1' function { name: 'f' } % } }"),
+    ({"messages": [{"role": "assistant", "annotations": [{"x": 1}]}]},
+     "messages { role: ROLE_ASSISTANT annotations { % } }"),
+    ({"tools": [{"type": "function", "function": {"name": "f"}, "x": 1}]},
+     "tools { function { name: 'f' } % }"),
+    ({"tools": [{"type": "function", "function": {"name": "f", "x": 1}}]},
+     "tools { function { name: 'f' % } }"),
+    ({"tools": [{"type": "custom", "custom": {"name": "f", "x": 1}}]},
+     "tools { custom { name: 'f' % } }"),
+    ({"response_format": {"type": "json_object", "x": 1, "json_schema": None}},
+     "response_format { json_object {} % }"),
+    ({"response_format": {"type": "json_schema", "json_schema": {"name": "s", "x": 1}}},
+     "response_format { json_schema { name: 's' % } }"),
+    ({"stream_options": {"x": 1}}, "stream_options { % }"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "text"), EXTENSIBLE, ids=[row[1] for row in EXTENSIBLE])
+def test_unknown_keys_below_the_top(body: dict[str, Any], text: str) -> None:
+    assert contract(**body) == expected(text.replace("%", """extra_json: '{"x":1}'"""))
+
+
+def test_a_number_that_json_cannot_write_is_refused_by_its_place() -> None:
+    body = '{"model":"m","messages":[{"role":"user","content":"","x":[1e999]}]}'
+    with pytest.raises(Refusal) as caught:
+        to_contract(parse(body.encode()))
+    assert caught.value.param == "messages[0]"
 
 
 def test_schemas_keep_the_order_of_keys_and_all_digits() -> None:

@@ -174,6 +174,75 @@ def test_numbers_that_json_cannot_write_are_an_error_here() -> None:
         to_json.dumps(to_json.completion(answer))
 
 
+EXTRA = """extra_json: '{"x":{"a":[null,1.5,9007199254740993]},"parts":1,"extra_json":2}'"""
+X = {"x": {"a": [None, 1.5, 2**53 + 1]}, "parts": 1, "extra_json": 2}
+
+
+def test_keys_that_are_not_known_stand_beside_those_that_are() -> None:
+    call = f'function {{ name: "f" arguments: "{{}}" {EXTRA} }}'
+    annotations = (
+        f'annotations {{ url_citation {{ url: "u" {EXTRA} }} {EXTRA} }} '
+        """annotations { extra_json: '{"type":"file","file":{"type":null}}' }"""
+    )
+    answer = completion(
+        f'message {{ role: ROLE_ASSISTANT content: "" {EXTRA} {annotations} '
+        f'tool_calls {{ id: "1" {call} {EXTRA} }} tool_calls {{ id: "2" custom {{}} {EXTRA} }} '
+        f'function_call {{ name: "f" arguments: "" {EXTRA} }} }} {EXTRA} '
+        f"logprobs {{ content {{ {EXTRA} top_logprobs {{ {EXTRA} }} }} }}",
+        f"{EXTRA} usage {{ {EXTRA} prompt_tokens_details {{ cached_tokens: 1 {EXTRA} }} "
+        f"completion_tokens_details {{ {EXTRA} }} }}",
+    )
+    assert answer == answer | X
+    choice = answer["choices"][0]
+    assert choice == choice | X
+    token = {"token": "", "logprob": 0.0, "bytes": None, **X}
+    assert choice["logprobs"]["content"] == [{**token, "top_logprobs": [token]}]
+    said = choice["message"]
+    assert said == {
+        "role": "assistant",
+        "content": "",
+        "refusal": None,
+        **X,
+        "annotations": [
+            {
+                "type": "url_citation",
+                "url_citation": {"start_index": 0, "end_index": 0, "url": "u", "title": "", **X},
+                **X,
+            },
+            {"type": "file", "file": {"type": None}},
+        ],
+        "tool_calls": [
+            {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}", **X}, **X},
+            {"id": "2", "type": "custom", "custom": {"name": "", "input": ""}, **X},
+        ],
+        "function_call": {"name": "f", "arguments": "", **X},
+    }
+    assert answer["usage"] == {
+        "prompt_tokens": 0,
+        "completion_tokens": 0,
+        "total_tokens": 0,
+        **X,
+        "prompt_tokens_details": {"cached_tokens": 1, **X},
+        "completion_tokens_details": X,
+    }
+
+
+def test_a_key_that_is_known_is_not_said_by_others() -> None:
+    """Whether it is there, or could be."""
+    wrong = '{"id":"y","object":"y","usage":"y","metadata":"y","x":1}'
+    answer = completion(rest=f"extra_json: '{wrong}'")
+    assert answer == {**completion(), "x": 1}
+    wrong = '{"role":"y","reasoning_content":"y","tool_calls":"y","tool_call_id":"y","x":1}'
+    assert message(f"extra_json: '{wrong}'") == {**message(""), "x": 1}
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "1", '{"a":NaN}', '{"a":1e999}'])
+def test_an_extra_that_is_no_json_is_an_error_here(text: str) -> None:
+    answer = completion_pb2.ChatCompletion(extra_json=text)
+    with pytest.raises(ValueError):
+        to_json.dumps(to_json.completion(answer))
+
+
 def test_models() -> None:
     one = model_pb2.Model(id="org/m:tag", created=17, owned_by="diglot")
     assert to_json.models(model_pb2.ListModelsResponse(models=[one])) == {

@@ -91,7 +91,7 @@ async def test_an_unknown_model_is_named() -> None:
 async def test_a_deadline_ends_a_stream_that_waits() -> None:
     """What was delivered before it stays delivered; the engine is free again."""
     async with scripted_service() as chat:
-        deadline = asyncio.get_running_loop().time() + 0.05
+        deadline = asyncio.get_running_loop().time() + 0.2
         call = Call("req_test", "tester", deadline)
         request = ask(script={"content": "a b", "interval_ms": 600_000})
         chunks = chat.stream(request, call)
@@ -107,9 +107,9 @@ async def test_a_deadline_ends_a_stream_that_waits() -> None:
 async def test_a_deadline_that_passes_while_the_consumer_is_busy_strikes_at_the_next_wait() -> None:
     async with scripted_service() as chat:
         loop = asyncio.get_running_loop()
-        call = Call("req_test", "tester", loop.time() + 0.02)
+        call = Call("req_test", "tester", loop.time() + 0.2)
         passed = asyncio.Event()
-        loop.call_later(0.03, passed.set)
+        loop.call_later(0.21, passed.set)
         async with aclosing(chat.stream(ask(content="a b"), call)) as chunks:
             await anext(chunks)
             await passed.wait()  # not cancelled: the wait is the consumer's own

@@ -40,11 +40,6 @@ PLACES = '[[models]]\nname = "a"\n'
 PLACE = '[[models.deployments]]\nkind = "upstream"\nbase_url = "https://host/v1"\n'
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "diglot.toml"
-
-
 def test_a_model_with_several_deployments(file: Path) -> None:
     file.write_text(SEVERAL)
     model, small = load(file, environ={}).models

@@ -17,11 +17,6 @@ ANTHROPIC = '[[models]]\nname = "claude"\nkind = "anthropic"\n'
 DIGLOT = '[[models]]\nname = "theirs"\nkind = "diglot"\ntarget = "host:50051"\n'
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "diglot.toml"
-
-
 def test_anthropics_defaults(file: Path) -> None:
     """A name is enough."""
     file.write_text(ANTHROPIC)

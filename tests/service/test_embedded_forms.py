@@ -15,6 +15,7 @@ from diglot.service.chat import ChatService
 from diglot.v1 import completion_pb2 as c
 from diglot.v1 import tool_pb2 as t
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
+from diglot.v1.message_pb2 import Message
 
 CALL = Call("req_test", "tester")
 WEATHER: dict[str, Any] = {
@@ -45,7 +46,7 @@ def asked(**fields: Any) -> CreateChatCompletionRequest:
 async def test_forms(model_path: Path) -> None:
     """One model for several looks at it: loading takes its time."""
     async with embedded(model_path) as (chat, _):
-        await _a_required_call(chat)
+        called = await _a_required_call(chat)
         await _a_named_call(chat)
         await _one_call_at_most(chat)
         await _an_allowed_call(chat)
@@ -53,12 +54,12 @@ async def test_forms(model_path: Path) -> None:
         await _a_choice_of_its_own(chat)
         await _a_deprecated_call(chat)
         await _a_custom_call(chat)
-        await _a_conversation_with_calls(chat)
+        await _a_conversation_with_calls(chat, called)
         await _json_by_schema(chat)
         await _any_json(chat)
 
 
-async def _a_required_call(chat: ChatService) -> None:
+async def _a_required_call(chat: ChatService) -> Message:
     request = asked(tools=TOOLS, tool_choice={"mode": t.TOOL_CHOICE_MODE_REQUIRED})
     whole = await chat.create(request, CALL)
     [choice] = whole.choices
@@ -69,6 +70,7 @@ async def _a_required_call(chat: ChatService) -> None:
         assert call.id
         jsonschema_rs.validate(SCHEMAS[call.function.name], json.loads(call.function.arguments))
     await _streamed_as_header_and_fragments(chat, request, whole)
+    return choice.message
 
 
 async def _streamed_as_header_and_fragments(
@@ -123,7 +125,8 @@ async def _a_cut_call(chat: ChatService) -> None:
 async def _a_choice_of_its_own(chat: ChatService) -> None:
     """Text or calls, but nothing of the tags that it writes them in."""
     for mode in (t.TOOL_CHOICE_MODE_AUTO, t.TOOL_CHOICE_MODE_NONE):
-        whole = await chat.create(asked(tools=TOOLS, tool_choice={"mode": mode}), CALL)
+        request = asked(tools=TOOLS, tool_choice={"mode": mode}, max_tokens=50)
+        whole = await chat.create(request, CALL)
         message = whole.choices[0].message
         assert message.content or message.tool_calls
         assert "<tool_call>" not in message.content
@@ -152,11 +155,9 @@ async def _a_custom_call(chat: ChatService) -> None:
     jsonschema_rs.validate({"pattern": f"^{pattern}$"}, call.custom.input)
 
 
-async def _a_conversation_with_calls(chat: ChatService) -> None:
+async def _a_conversation_with_calls(chat: ChatService, said: Message) -> None:
     """An answer is sent back as it came, with results: of every form that there is."""
-    required = {"mode": t.TOOL_CHOICE_MODE_REQUIRED}
-    request = asked(tools=TOOLS, tool_choice=required)
-    said = (await chat.create(request, CALL)).choices[0].message
+    request = asked(tools=TOOLS)
     request.messages.append(said)
     for call in said.tool_calls:
         request.messages.add(role=6 - 1, tool_call_id=call.id, content='{"degrees": 21}')

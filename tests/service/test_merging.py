@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from diglot.v1.completion_pb2 import FINISH_REASON_STOP, ChatCompletion
 from diglot.v1.message_pb2 import ROLE_ASSISTANT
 
 
-def text(content: str, index: int = 0, **more: str) -> ChatCompletionChunk:
+def text(content: str, index: int = 0, **more: Any) -> ChatCompletionChunk:
     chunk = ChatCompletionChunk(id="chatcmpl-1", created=1, model="m", **more)
     chunk.choices.add(index=index).delta.content = content
     return chunk

@@ -10,8 +10,11 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 from processes import children_of, is_alive
 
@@ -23,8 +26,8 @@ def settings(model: Path) -> ChildSettings:
 
 
 @asynccontextmanager
-async def child(model: Path) -> AsyncIterator[LlamaChild]:
-    child = LlamaChild(settings(model))
+async def child(model: Path, **more: Any) -> AsyncIterator[LlamaChild]:
+    child = LlamaChild(replace(settings(model), **more))
     await child.start()
     try:
         yield child
@@ -55,6 +58,44 @@ async def test_killed_it_is_down_at_once_and_back_again(model_path: Path) -> Non
         last = running.pid
     assert last is not None
     assert not is_alive(last)
+
+
+async def test_one_that_hangs_is_killed_and_started_again(
+    model_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR, "diglot.embedded")
+    async with child(model_path, hang_seconds=1.2) as running:
+        await running.readiness.wait()
+        first = running.pid
+        assert first is not None
+        changed = change_of(running)
+        os.kill(first, signal.SIGSTOP)
+        await changed.wait()
+        assert "no sign of life for 1.2 s" in running.readiness.reason
+        await running.readiness.wait()
+        assert running.pid not in (None, first)
+        assert not is_alive(first)
+    (record,) = caplog.records
+    assert vars(record)["pause_seconds"] == 0
+
+
+async def test_a_long_prompt_is_no_hang(model_path: Path) -> None:
+    """It is read for longer than one that hangs is given."""
+    limit = 0.9
+    async with child(model_path, hang_seconds=limit, context_tokens=1024) as running:
+        await running.readiness.wait()
+        first, words = running.pid, "one two three four five six seven eight " * 60
+        asked = {"messages": [{"role": "user", "content": words}], "max_tokens": 1}
+        began = asyncio.get_running_loop().time()
+        async with (
+            aiohttp.ClientSession(
+                headers={"Authorization": f"Bearer {running.api_key}"}
+            ) as session,
+            session.post(f"{running.base_url}/chat/completions", json=asked) as answer,
+        ):
+            assert (await answer.json())["usage"]["prompt_tokens"] > 400
+        assert asyncio.get_running_loop().time() - began > limit
+        assert (running.pid, running.readiness.ready) == (first, True)
 
 
 async def test_a_model_that_cannot_be_loaded_is_tried_with_growing_pauses(

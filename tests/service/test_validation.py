@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from google.protobuf import text_format
+from google.protobuf.descriptor import Descriptor
 
 from diglot.service import errors
 from diglot.service.capability import EVERYTHING
+from diglot.service.extra import extended
 from diglot.service.validation import check
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 
@@ -152,6 +155,99 @@ REFUSED: list[tuple[str, type[errors.ChatError], str]] = [
     (GOOD + " extra_json: '{\"temperature\": 1}'", errors.InvalidValue, "extra_json"),
     (GOOD + " extra_json: '{\"stream\": true}'", errors.InvalidValue, "extra_json"),
 ]
+
+# Parts of requests that can have keys which the contract does not know, each with a key that it
+# does know, and the part's path.
+EXTENSIBLE = [
+    ("messages { role: ROLE_USER content: 'x' % }", "name", "messages[1]"),
+    ("messages { role: ROLE_USER parts { text { text: 'x' } % } }", "text", "messages[1].parts[0]"),
+    (
+        "messages { role: ROLE_USER parts { image_url { url: 'x' % } } }",
+        "url",
+        "messages[1].parts[0].image_url",
+    ),
+    (
+        "messages { role: ROLE_USER parts { input_audio { data: '' % } } }",
+        "format",
+        "messages[1].parts[0].input_audio",
+    ),
+    (
+        "messages { role: ROLE_USER parts { file { file_id: '' % } } }",
+        "file_data",
+        "messages[1].parts[0].file",
+    ),
+    (
+        "messages { role: ROLE_ASSISTANT tool_calls { function { name: 'f' } % } }",
+        "index",
+        "messages[1].tool_calls[0]",
+    ),
+    (
+        "messages { role: ROLE_ASSISTANT tool_calls { function { name: 'f' % } } }",
+        "arguments",
+        "messages[1].tool_calls[0].function",
+    ),
+    (
+        "messages { role: ROLE_ASSISTANT function_call { name: 'f' % } }",
+        "name",
+        "messages[1].function_call",
+    ),
+    (
+        "messages { role: ROLE_ASSISTANT content: '' annotations { % } }",
+        "url_citation",
+        "messages[1].annotations[0]",
+    ),
+    (
+        "messages { role: ROLE_ASSISTANT content: '' annotations { url_citation { % } } }",
+        "title",
+        "messages[1].annotations[0].url_citation",
+    ),
+    ("tools { function { name: 'f' } % }", "type", "tools[0]"),
+    ("tools { function { name: 'f' % } }", "parameters", "tools[0].function"),
+    ("tools { custom { name: 'f' % } }", "format", "tools[0].custom"),
+    ("functions { name: 'f' % }", "strict", "functions[0]"),
+    ("response_format { json_object {} % }", "json_schema", "response_format"),
+    (
+        "response_format { json_schema { name: 's' % } }",
+        "schema",
+        "response_format.json_schema",
+    ),
+    ("stream_options { % }", "include_usage", "stream_options"),
+    ("prediction { parts { text {} % } }", "type", "prediction.parts[0]"),
+]
+
+
+@pytest.mark.parametrize(("text", "known", "path"), EXTENSIBLE, ids=[row[2] for row in EXTENSIBLE])
+def test_keys_that_are_not_known_are_an_object_and_not_known(
+    text: str, known: str, path: str
+) -> None:
+    def asked(extra: str) -> CreateChatCompletionRequest:
+        return request(GOOD + text.replace("%", f"extra_json: '{extra}'"))
+
+    check(asked('{"unheard_of": {"a": [null]}, "extra_json": 1, "parts": 1}'), EVERYTHING)
+    for wrong in ("[1]", "{", "", '{"a": NaN}', "[" * 300, f'{{"{known}": 1}}'):
+        with pytest.raises(errors.InvalidValue) as caught:
+            check(asked(wrong), EVERYTHING)
+        assert caught.value.field == f"{path}.extra_json"
+
+
+def test_every_part_that_can_have_such_keys_is_looked_at() -> None:
+    """Wherever the contract has an extra_json, it is among the rows above."""
+    found = {
+        type(part).DESCRIPTOR.full_name
+        for text, _, _ in EXTENSIBLE
+        for _, part in extended(request(GOOD + text.replace("%", "extra_json: '{}'")))
+    }
+    assert found == set(_with_extra_json(CreateChatCompletionRequest.DESCRIPTOR, set()))
+
+
+def _with_extra_json(kind: Descriptor, seen: set[str]) -> Iterator[str]:
+    for field in kind.fields:
+        inner = field.message_type
+        if inner is not None and inner.full_name not in seen:
+            seen.add(inner.full_name)
+            if "extra_json" in inner.fields_by_name:
+                yield inner.full_name
+            yield from _with_extra_json(inner, seen)
 
 
 @pytest.mark.parametrize(("text", "kind", "field"), REFUSED, ids=[row[2] for row in REFUSED])

@@ -61,6 +61,8 @@ def short(chunk: ChatCompletionChunk) -> Any:
     (choice,) = chunk.choices
     assert choice.index == 0
     delta = choice.delta
+    if delta.HasField("extra_json"):
+        return ("extra", *json.loads(delta.extra_json))
     if choice.HasField("finish_reason"):
         assert delta.ByteSize() == 0
         return ("finish", choice.finish_reason)
@@ -92,6 +94,7 @@ STREAMS: dict[str, tuple[list[Json], list[Any]]] = {
             ("thought", "Hm"),
             ("thought", "m."),
             ("text", "Hi"),
+            ("extra", "thinking_blocks"),
             ("finish", STOPPED),
             USAGE,
         ],
@@ -104,7 +107,7 @@ STREAMS: dict[str, tuple[list[Json], list[Any]]] = {
             *text(2, "Hi"),
             *stopped("end_turn"),
         ],
-        [("role", ""), ("text", "Hi"), ("finish", STOPPED), USAGE],
+        [("role", ""), ("text", "Hi"), ("extra", "thinking_blocks"), ("finish", STOPPED), USAGE],
     ),
     "text, then calls": (
         [
@@ -286,11 +289,13 @@ def test_after_its_end_nothing_is_said() -> None:
 KEYS = [
     *("type", "index", "message", "model", "usage", "content_block", "delta", "id", "name"),
     *("text", "thinking", "partial_json", "input", "stop_reason", "error", "output_tokens"),
+    *("signature", "data"),
 ]
 TYPES = [
     *("message_start", "content_block_start", "content_block_delta", "message_delta"),
-    *("message_stop", "error", "text", "tool_use", "thinking", "text_delta", "input_json_delta"),
-    *("thinking_delta", "end_turn", "max_tokens"),
+    *("content_block_stop", "message_stop", "error"),
+    *("text", "tool_use", "thinking", "redacted_thinking", "text_delta", "input_json_delta"),
+    *("thinking_delta", "signature_delta", "end_turn", "max_tokens"),
 ]
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
@@ -299,7 +304,7 @@ VALUES = st.recursive(
     max_leaves=6,
 )  # fmt: skip
 EVENTS = st.dictionaries(st.sampled_from(KEYS), VALUES).flatmap(
-    lambda event: st.sampled_from(TYPES[:6]).map(lambda kind: event | {"type": kind})
+    lambda event: st.sampled_from(TYPES[:7]).map(lambda kind: event | {"type": kind})
 )
 
 

@@ -6,25 +6,10 @@ from typing import Any
 
 import pytest
 from conformance.ways import to_request
+from messages_requests import HI, F, Json, answer_in, translated, user
 
 from diglot.service import errors
-from diglot.service.anthropic import Options
-from diglot.service.anthropic.request_json import to_json
-from diglot.service.anthropic.unsupported import TABLE, check
-from diglot.v1.chat_pb2 import CreateChatCompletionRequest
-
-Json = dict[str, Any]
-
-HI: Json = {"role": "user", "content": "hi"}
-F: Json = {"type": "function", "function": {"name": "f"}}
-
-
-def user(*parts: Json) -> Json:
-    return {"messages": [{"role": "user", "content": list(parts)}]}
-
-
-def answer_in(**schema: Any) -> Json:
-    return {"response_format": {"type": "json_schema", "json_schema": {"name": "n", **schema}}}
+from diglot.service.anthropic.unsupported import TABLE
 
 
 def call(**function: Any) -> Json:
@@ -135,12 +120,24 @@ REFUSED: list[tuple[Json, type[errors.InvalidRequest], str]] = [
         errors.InvalidValue,
         "extra_json.thinking",
     ),
+    (
+        user(
+            {
+                "type": "text",
+                "text": "a",
+                "prompt_cache_breakpoint": {"mode": "explicit"},
+                "cache_control": {},
+            }
+        ),
+        errors.InvalidValue,
+        f"{PART}.extra_json.cache_control",
+    ),
+    (
+        {"tools": [{"type": "function", "function": {"name": "f", "input_schema": {}}}]},
+        errors.InvalidValue,
+        "tools[0].function.extra_json.input_schema",
+    ),
 ]
-
-
-def translated(request: CreateChatCompletionRequest) -> Json:
-    check(request)
-    return to_json(request, "claude", Options())
 
 
 @pytest.mark.parametrize(("body", "kind", "field"), REFUSED)
@@ -148,9 +145,8 @@ def test_what_cannot_be_asked_there(
     body: Json, kind: type[errors.InvalidRequest], field: str
 ) -> None:
     """Is refused by name, before any work: nothing that matters is dropped in silence."""
-    request = to_request({"model": "m", "messages": [HI]} | body)
     with pytest.raises(errors.ChatError) as refused:
-        translated(request)
+        translated(body)
     assert (type(refused.value), refused.value.field) == (kind, field)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from certificates import self_signed
 from chat_servers import ANSWER, Seen, grpc_server, http_server
-from terminal import diglot, terminal
+from terminal import called, diglot, terminal
 
 SERVERS = pytest.mark.parametrize("server", [http_server, grpc_server])
 Server = Callable[[], AbstractAsyncContextManager[Seen]]
@@ -109,11 +109,9 @@ async def test_a_server_that_is_not_there(scheme: str, option: str) -> None:
         (["--tls-ca", "/nonexistent"], {}, "cannot read /nonexistent"),
     ],
 )
-async def test_options_that_cannot_be(
-    arguments: list[str], environ: dict[str, str], says: str
-) -> None:
+def test_options_that_cannot_be(arguments: list[str], environ: dict[str, str], says: str) -> None:
     """Told before any question is asked."""
-    outcome = await diglot("chat", *arguments, stdin=b"Hi", environ=environ)
+    outcome = called("chat", *arguments, environ=environ)
     assert outcome.code == 1
     assert says in outcome.err
     assert "two" not in outcome.err

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from terminal import diglot
+from terminal import called
 
 
-async def test_a_good_configuration_is_ok_and_summed_up(tmp_path: Path) -> None:
+def test_a_good_configuration_is_ok_and_summed_up(tmp_path: Path) -> None:
     """Who can reach what, on a screen; and no secret."""
     file = tmp_path / "diglot.toml"
     file.write_text(
@@ -15,9 +15,7 @@ async def test_a_good_configuration_is_ok_and_summed_up(tmp_path: Path) -> None:
         '[[models]]\nkind = "upstream"\nname = "gpt"\nbase_url = "https://host/v1"\n'
         'api_key_env = "GPT_KEY"\n[[models]]\nkind = "scripted"\n'
     )
-    outcome = await diglot(
-        *("config", "check", "--config", str(file)), environ={"GPT_KEY": "secret"}
-    )
+    outcome = called(*("config", "check", "--config", str(file)), environ={"GPT_KEY": "secret"})
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.splitlines() == [
         "ok",
@@ -31,17 +29,17 @@ async def test_a_good_configuration_is_ok_and_summed_up(tmp_path: Path) -> None:
     ]
 
 
-async def test_who_may_look_on_is_shown(tmp_path: Path) -> None:
+def test_who_may_look_on_is_shown(tmp_path: Path) -> None:
     file = tmp_path / "diglot.toml"
     file.write_text('admin.address = "0.0.0.0:9464"\ntraces.endpoint = "http://collector:4318"\n')
-    outcome = await diglot("config", "check", "--config", str(file))
+    outcome = called("config", "check", "--config", str(file))
     assert outcome.out.splitlines()[-2:] == [
         "admin  0.0.0.0:9464, without a key",
         "trace  to http://collector:4318",
     ]
 
 
-async def test_the_database_is_shown_without_its_password(tmp_path: Path) -> None:
+def test_the_database_is_shown_without_its_password(tmp_path: Path) -> None:
     file = tmp_path / "diglot.toml"
     for store, environ, shown in [
         ("enabled = false", {}, "off"),
@@ -53,24 +51,24 @@ async def test_the_database_is_shown_without_its_password(tmp_path: Path) -> Non
         ),
     ]:
         file.write_text(f"[store]\n{store}\n")
-        outcome = await diglot("config", "check", "--config", str(file), environ=environ)
+        outcome = called("config", "check", "--config", str(file), environ=environ)
         assert outcome.code == 0
         assert f"store  {shown}" in outcome.out.splitlines()
         assert "s3cret" not in outcome.out + outcome.err
 
 
-async def test_without_a_file_the_defaults_are_checked() -> None:
+def test_without_a_file_the_defaults_are_checked() -> None:
     """They are a configuration too."""
-    outcome = await diglot("config", "check")
+    outcome = called("config", "check")
     assert outcome.code == 0
     assert "model  smollm2-135m-instruct: embedded" in outcome.out
 
 
-async def test_faults_are_listed(tmp_path: Path) -> None:
+def test_faults_are_listed(tmp_path: Path) -> None:
     """All of them, and 1."""
     file = tmp_path / "diglot.toml"
     file.write_text('[http]\nadress = "x"\n[log]\nlevel = "loud"\n')
-    outcome = await diglot("config", "check", "--config", str(file))
+    outcome = called("config", "check", "--config", str(file))
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.err.splitlines() == [
         "diglot: the configuration cannot be used",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from terminal import diglot
+from terminal import called, diglot
 
 from diglot.service.keys import KeyRing
 
@@ -18,66 +18,66 @@ async def test_add_prints_the_key_and_nothing_else(tmp_path: Path) -> None:
     assert KeyRing(tmp_path / "keys.json").authenticate(f"Bearer {key}").name == "my laptop"
 
 
-async def test_list_and_revoke(tmp_path: Path) -> None:
+def test_list_and_revoke(tmp_path: Path) -> None:
     """The table tells keys apart; an id takes one of them, a name all."""
     state = ["--state", str(tmp_path)]
-    keys = [(await diglot("key", "add", name, *state)).out for name in ("ci", "ci", "laptop")]
-    listed = (await diglot("key", "list", *state)).out.splitlines()
+    keys = [called("key", "add", name, *state).out for name in ("ci", "ci", "laptop")]
+    listed = called("key", "list", *state).out.splitlines()
     assert listed[0].split() == ["ID", "NAME", "CREATED", "MODELS"]
     assert [line.split()[:2] for line in listed[1:]] == [
         [key[3:11], name] for key, name in zip(keys, ("ci", "ci", "laptop"), strict=True)
     ]
     assert all(re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC  \*$", line) for line in listed[1:])
 
-    assert (await diglot("key", "revoke", keys[2][3:11], *state)).out == "revoked 1 key\n"
-    assert (await diglot("key", "revoke", "ci", *state)).out == "revoked 2 keys\n"
-    assert (await diglot("key", "list", *state)).out == "ID  NAME  CREATED  MODELS\n"
-    again = await diglot("key", "revoke", "ci", *state)
+    assert called("key", "revoke", keys[2][3:11], *state).out == "revoked 1 key\n"
+    assert called("key", "revoke", "ci", *state).out == "revoked 2 keys\n"
+    assert called("key", "list", *state).out == "ID  NAME  CREATED  MODELS\n"
+    again = called("key", "revoke", "ci", *state)
     assert again.code == 1
     assert again.err == "diglot: no key has the name or id ci; `diglot key list` shows all\n"
 
 
-async def test_a_key_for_some_models(tmp_path: Path) -> None:
+def test_a_key_for_some_models(tmp_path: Path) -> None:
     state = ["--state", str(tmp_path)]
-    key = (await diglot("key", "add", "ci", "--models", "gpt, open*,gpt", *state)).out.strip()
+    key = called("key", "add", "ci", "--models", "gpt, open*,gpt", *state).out.strip()
     models = KeyRing(tmp_path / "keys.json").authenticate(f"Bearer {key}").models
     assert models is not None
     assert models.names == ("gpt", "open*")
-    (_, listed) = (await diglot("key", "list", *state)).out.splitlines()
+    (_, listed) = called("key", "list", *state).out.splitlines()
     assert listed.endswith("UTC  gpt, open*")
 
-    refused = await diglot("key", "add", "ci", "--models", "*gpt", *state)
+    refused = called("key", "add", "ci", "--models", "*gpt", *state)
     assert (refused.code, refused.out) == (1, "")
     assert refused.err == 'diglot: --models: found "*gpt"; the * of a pattern can only be its end\n'
 
 
-async def test_the_state_directory_comes_from_the_configuration(tmp_path: Path) -> None:
+def test_the_state_directory_comes_from_the_configuration(tmp_path: Path) -> None:
     """Also where the shell has none of the secrets that the configuration asks for."""
     (tmp_path / "diglot.toml").write_text(
         'state = "kept"\n[[models]]\nkind = "upstream"\nname = "a"\n'
         'base_url = "https://host/v1"\napi_key_env = "NOT_SET_HERE"\n'
     )
     config = ["--config", str(tmp_path / "diglot.toml")]
-    assert (await diglot("key", "add", "a", *config)).code == 0
+    assert called("key", "add", "a", *config).code == 0
     assert (tmp_path / "kept" / "keys.json").exists()
     environ = {"DIGLOT_STATE": str(tmp_path / "elsewhere")}
-    assert (await diglot("key", "add", "a", *config, environ=environ)).code == 0
+    assert called("key", "add", "a", *config, environ=environ).code == 0
     assert (tmp_path / "elsewhere" / "keys.json").exists()
 
 
-async def test_the_configuration_may_name_the_file_itself(tmp_path: Path) -> None:
+def test_the_configuration_may_name_the_file_itself(tmp_path: Path) -> None:
     config = tmp_path / "diglot.toml"
     config.write_text('state = "kept"\n[auth]\nkeys_file = "keys/all.json"\n')
-    key = (await diglot("key", "add", "a", "--config", str(config))).out.strip()
+    key = called("key", "add", "a", "--config", str(config)).out.strip()
     assert KeyRing(tmp_path / "keys" / "all.json").authenticate(f"Bearer {key}").name == "a"
     assert not (tmp_path / "kept").exists()
-    assert "a" in (await diglot("key", "list", "--config", str(config))).out
+    assert "a" in called("key", "list", "--config", str(config)).out
     config.write_text("[auth]\nkeys_file = 7\n")
-    refused = await diglot("key", "list", "--config", str(config))
+    refused = called("key", "list", "--config", str(config))
     assert "auth.keys_file: found 7" in refused.err
 
 
-async def test_failures_are_one_line(tmp_path: Path) -> None:
+def test_failures_are_one_line(tmp_path: Path) -> None:
     """No traceback for what an operator can mend."""
     (tmp_path / "keys.json").write_text("garbage")
     state = ["--state", str(tmp_path)]
@@ -89,7 +89,7 @@ async def test_failures_are_one_line(tmp_path: Path) -> None:
         (["key", "list", "--config", str(tmp_path)], "cannot read the configuration"),
         (["key", "list", "--config", str(tmp_path / "keys.json")], "cannot read the config"),
     ]:
-        outcome = await diglot(*arguments)
+        outcome = called(*arguments)
         assert (outcome.code, outcome.out) == (1, "")
         (line,) = outcome.err.splitlines()
         assert says in line

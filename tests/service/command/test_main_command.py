@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from terminal import COMMAND, diglot, environment
+from terminal import COMMAND, called, diglot, environment
 
 COMMANDS = [
     *([], ["serve"], ["service"], ["facade"], ["chat"]),
@@ -16,9 +16,9 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-async def test_every_command_has_help(command: list[str]) -> None:
+def test_every_command_has_help(command: list[str]) -> None:
     """A usage line, and a sentence on what it does."""
-    outcome = await diglot(*command, "--help")
+    outcome = called(*command, "--help")
     assert (outcome.code, outcome.err) == (0, "")
     usage, description, *_ = outcome.out.split("\n\n")
     assert usage.startswith(" ".join(["usage: diglot", *command]))
@@ -39,30 +39,41 @@ async def test_every_command_has_help(command: list[str]) -> None:
     ],
     ids=" ".join,
 )
-async def test_a_wrong_command_line_is_2(arguments: list[str]) -> None:
+def test_a_wrong_command_line_is_2(arguments: list[str]) -> None:
     """With the usage, and nothing on standard output."""
-    outcome = await diglot(*arguments)
+    outcome = called(*arguments)
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.startswith("usage: diglot")
 
 
-async def test_an_address_is_told_how_to_be_written() -> None:
+def test_an_address_is_told_how_to_be_written() -> None:
     """By the flag's name."""
-    outcome = await diglot("serve", "--http", "80")
+    outcome = called("serve", "--http", "80")
     assert 'argument --http: "80" is not HOST:PORT; write for example "127.0.0.1:80"' in outcome.err
 
 
 async def test_version() -> None:
     """One line."""
     outcome = await diglot("--version")
+    assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.startswith("diglot ")
     assert outcome.out.count("\n") == 1
 
 
+async def test_a_process_ends_with_what_comes_of_its_command() -> None:
+    """The tests below only call it."""
+    outcome = await diglot("key", "add")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("usage: diglot key add")
+    outcome = await diglot("config", "check", "--config", "/nonexistent.toml")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.startswith("diglot: the configuration cannot be used")
+
+
 @pytest.mark.parametrize("command", ["serve", "service", "facade"])
-async def test_servers_do_not_start_with_a_faulty_configuration(command: str) -> None:
+def test_servers_do_not_start_with_a_faulty_configuration(command: str) -> None:
     """Every fault, and 1."""
-    outcome = await diglot(command, "--config", "/nonexistent.toml")
+    outcome = called(command, "--config", "/nonexistent.toml")
     assert outcome.code == 1
     assert outcome.err == (
         "diglot: the configuration cannot be used\n"

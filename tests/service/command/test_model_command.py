@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 import pytest
-from terminal import diglot
+from terminal import called, diglot
 
 from diglot.service.command.model import Bar, Lines
 
@@ -21,21 +21,21 @@ async def test_pull_prints_sha256_and_path(model_path: Path) -> None:
     assert outcome.out == f"{digest}  {model_path}\n"
 
 
-async def test_a_model_that_nobody_has_is_one_line(tmp_path: Path) -> None:
+def test_a_model_that_nobody_has_is_one_line(tmp_path: Path) -> None:
     """And 1, without a traceback."""
-    outcome = await diglot("model", "pull", "./nobody-has-this.gguf", "--state", str(tmp_path))
+    outcome = called("model", "pull", "./nobody-has-this.gguf", "--state", str(tmp_path))
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.err.startswith("diglot: ")
     assert outcome.err.count("\n") == 1
 
 
-async def test_list_shows_what_was_fetched(tmp_path: Path) -> None:
+def test_list_shows_what_was_fetched(tmp_path: Path) -> None:
     """File and size; nothing on a fresh machine."""
-    assert (await diglot("model", "list", "--state", str(tmp_path))).out == "FILE  SIZE\n"
+    assert called("model", "list", "--state", str(tmp_path)).out == "FILE  SIZE\n"
     model = tmp_path / "models" / "tiny.gguf"
     model.parent.mkdir()
     model.write_bytes(bytes(2_000_000))
-    listed = (await diglot("model", "list", "--state", str(tmp_path))).out.splitlines()
+    listed = called("model", "list", "--state", str(tmp_path)).out.splitlines()
     assert listed[1].split() == [str(model), "2", "MB"]
 
 

@@ -47,6 +47,28 @@ async def test_without_any_model_it_is_not_ready(
         await starting.close()
 
 
+async def test_one_that_waits_for_its_models_waits_for_those_that_it_then_has(
+    tmp_path: Path,
+) -> None:
+    """And a new one is not waited for with calls that nobody would answer."""
+    starting = core(tmp_path, ELSEWHERE)
+    try:
+        await starting.begin()
+        ready = asyncio.create_task(starting.ready())
+        (tmp_path / "diglot.toml").write_text(HERE + ELSEWHERE.replace("elsewhere", "there"))
+        await starting.reload(load(tmp_path / "diglot.toml"))
+        assert [served.label for served in starting.models.served] == ["here", "there"]
+        assert starting.models.ready
+        assert not ready.done()
+        ready.cancel()
+        (tmp_path / "diglot.toml").write_text(HERE)
+        await starting.reload(load(tmp_path / "diglot.toml"))
+        await starting.ready()
+        assert [each.name for each in starting.settings.models] == ["here"]
+    finally:
+        await starting.close()
+
+
 def test_the_line_to_paste_is_for_a_model_that_answers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

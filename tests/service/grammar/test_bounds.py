@@ -155,7 +155,7 @@ def test_a_schema_takes_a_bounded_time_and_a_bounded_text(name: str, exact: bool
 
 async def test_llama_takes_what_is_made_of_them(model_path: Path) -> None:
     """It refuses a grammar that it cannot read, and dies or hangs of worse ones."""
-    child = LlamaChild(ChildSettings(model=model_path, context_tokens=512, parallel=1, threads=2))
+    child = LlamaChild(ChildSettings(model=model_path, context_tokens=512, parallel=1, threads=1))
     await child.start()
     try:
         await child.readiness.wait()

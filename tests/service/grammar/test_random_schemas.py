@@ -109,7 +109,7 @@ def documents(draw: st.DrawFn) -> Any:
 
 
 FOR_A_WHILE = settings(
-    max_examples=300,
+    max_examples=200,
     deadline=None,
     derandomize=True,
     database=None,

@@ -1,28 +1,22 @@
-"""A model that runs in several places: who is asked, and who stands in when that fails."""
+"""A model that runs in several places: who is asked, and who takes over when that fails."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from typing import Any
 
 import pytest
 from engines import CALL, Clock, FakeEngine, forever, run_in_no_time
+from routed import DOWN, group, in_order, in_order_of, said, text_of
 from serving import ask
 
 from diglot.service import errors
 from diglot.service.call import Call
 from diglot.service.capability import Capability
-from diglot.service.routing import Deployment, Group, RoutedEngine, Timeouts
-from diglot.service.routing.affinity import Conversation
+from diglot.service.routing import RoutedEngine, Timeouts
 from diglot.service.routing.budget import RetryBudget
 from diglot.service.routing.circuit import FAILURES, Circuit
-from diglot.v1.chat_pb2 import CreateChatCompletionRequest
-from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
-DOWN = errors.UpstreamUnavailable("It cannot be reached.")
 RETRYABLE = [
     DOWN,
     errors.NotReady("Not ready."),
@@ -36,36 +30,6 @@ FINAL = [
     errors.InvalidSchema("No schema."),
     RuntimeError("a bug"),
 ]
-
-
-def group(*engines: FakeEngine, name: str = "asked", timeouts: Timeouts | None = None) -> Group:
-    deployments = [
-        Deployment(f"d{number}", engine, timeouts=timeouts or Timeouts())
-        for number, engine in enumerate(engines)
-    ]
-    return Group(name, deployments)
-
-
-def in_order(engines: Sequence[FakeEngine]) -> CreateChatCompletionRequest:
-    """A request that prefers the first."""
-    return in_order_of(group(*engines))
-
-
-def in_order_of(group: Group) -> CreateChatCompletionRequest:
-    for number in range(1000):
-        request = ask(prompt_cache_key=str(number))
-        if Conversation(request).place(group.deployments) is group.deployments[0]:
-            return request
-    raise AssertionError
-
-
-async def text_of(engine: RoutedEngine, request: CreateChatCompletionRequest) -> str:
-    async with aclosing(engine.stream(request, CALL)) as chunks:
-        return "".join([said(chunk) async for chunk in chunks])
-
-
-def said(chunk: ChatCompletionChunk) -> str:
-    return chunk.choices[0].delta.content
 
 
 @pytest.mark.parametrize("failure", RETRYABLE, ids=lambda error: type(error).__name__)
@@ -101,34 +65,6 @@ async def test_after_the_first_token_a_failure_is_the_end(failure: errors.ChatEr
     with pytest.raises(type(failure)):
         await anext(chunks)
     assert second.asked == 0
-
-
-async def test_when_all_fail_the_fallback_answers_under_its_name() -> None:
-    engines = [FakeEngine(DOWN), FakeEngine(DOWN)]
-    engine = RoutedEngine(group(*engines), [group(FakeEngine("stand-in"), name="other")])
-    chunks = [chunk async for chunk in engine.stream(ask(), CALL)]
-    assert said(chunks[0]) == "stand-in"
-    assert {chunk.model for chunk in chunks} == {"other"}
-    assert [each.asked for each in engines] == [1, 1]
-
-
-async def test_fallbacks_are_asked_in_their_order() -> None:
-    second = FakeEngine(errors.RateLimited("Slow down."))
-    engine = RoutedEngine(
-        group(FakeEngine(DOWN)), [group(second, name="b"), group(FakeEngine("third"), name="c")]
-    )
-    assert await text_of(engine, ask()) == "third"
-    assert second.asked == 1
-
-
-@pytest.mark.parametrize("failure", [FINAL[1], RETRYABLE[4]], ids=["refusal", "failure"])
-async def test_a_fallback_that_fails_too_leaves_the_first_failure(failure: Exception) -> None:
-    """A caller cannot do anything about the limits of a model that it never asked for."""
-    limited = errors.RateLimited("Slow down.", retry_after=7)
-    engine = RoutedEngine(group(FakeEngine(limited)), [group(FakeEngine(failure), name="other")])
-    with pytest.raises(errors.RateLimited) as caught:
-        await text_of(engine, ask())
-    assert caught.value is limited
 
 
 async def test_the_last_one_in_good_standing_is_asked_whatever_happens() -> None:
@@ -235,47 +171,6 @@ async def test_what_no_single_one_can_do_is_refused_in_words() -> None:
     request = ask(reasoning_effort="high", verbosity="low")
     with pytest.raises(errors.UnsupportedParameter, match="verbosity"):
         await text_of(engine, request)
-
-
-class Noting(FakeEngine):
-    """With the last request that came."""
-
-    def stream(
-        self, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        self.request = request
-        return super().stream(request, call)
-
-
-@pytest.mark.parametrize(
-    ("fields", "limited"),
-    [
-        ({}, {"max_completion_tokens": 10}),
-        ({"max_completion_tokens": 7}, {"max_completion_tokens": 7}),
-        ({"max_completion_tokens": 70}, {"max_completion_tokens": 10}),
-        ({"max_tokens": 7}, {"max_tokens": 7}),
-        ({"max_tokens": 70}, {"max_tokens": 10}),
-    ],
-)
-async def test_a_fallback_says_no_more_than_it_may(
-    fields: dict[str, Any], limited: dict[str, Any]
-) -> None:
-    """Whatever the model may that was asked for; whose request stays as it is."""
-    fallback = Noting("short")
-    other = Group("other", [Deployment("d", fallback)], max_completion_tokens=10)
-    request = ask(**fields)
-    assert await text_of(RoutedEngine(group(FakeEngine(DOWN)), [other]), request) == "short"
-    assert fallback.request == ask(**limited)
-    assert request == ask(**fields)
-
-
-async def test_a_fallback_that_cannot_do_it_is_not_asked() -> None:
-    fallback = FakeEngine("no", capabilities=frozenset())
-    engine = RoutedEngine(group(FakeEngine(DOWN)), [group(fallback, name="other")])
-    with pytest.raises(errors.UpstreamUnavailable):
-        await text_of(engine, ask(reasoning_effort="high"))
-    assert fallback.asked == 0
-    assert await text_of(engine, ask()) == "no"
 
 
 async def test_an_outage_is_not_multiplied() -> None:

@@ -113,6 +113,57 @@ async def test_pages_have_each_completion_once_and_say_when_they_end(
         assert found == (names[::-1] if descending else names)
 
 
+@pytest.mark.parametrize("descending", [False, True])
+async def test_who_deletes_what_is_listed_comes_to_the_end_of_it(
+    database_url: str, descending: bool
+) -> None:
+    """Page by page, as OpenAI's clients turn them: with the id of the last one, which is gone."""
+    async with opened(database_url) as store:
+        names = [(await put(store, f"c{place}", created=place // 2)).id for place in range(5)]
+        await put(store, "not mine", owner="you", created=1)
+        found: list[str] = []
+        while True:
+            after = found[-1] if found else None
+            page = await store.list("me", Query(limit=2, after=after, descending=descending))
+            assert page is not None
+            for completion in page[0]:
+                assert await store.delete("me", completion.id)
+                found.append(completion.id)
+            if not page[1]:
+                break
+        assert found == (names[::-1] if descending else names)
+        assert await listed(store) == []
+        assert await listed(store, "you") == ["not mine"]
+
+
+async def test_a_place_that_was_anothers_is_none(database_url: str) -> None:
+    async with opened(database_url) as store:
+        await put(store, "a")
+        assert await store.delete("me", "a")
+        assert await store.list("you", Query(limit=1, after="a")) is None
+        assert await store.list("me", Query(limit=1, after="a")) == ([], False)
+        assert await store.get("me", "a") is None
+
+
+async def test_where_it_was_is_forgotten_in_time(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing is kept of what was said."""
+    table = "stored_completion_deletions"
+    async with opened(database_url) as store:
+        for name in ("a", "b"):
+            await put(store, name)
+            assert await store.delete("me", name)
+        await put(store, "b")
+        assert await store.delete("me", "b")
+        assert await rows(database_url, table) == 2
+        monkeypatch.setattr("diglot.service.store.rows.REMEMBERED", -1)
+        await put(store, "c")
+        assert await store.delete("me", "c")
+        assert await rows(database_url, table) == 1
+        assert await store.list("me", Query(limit=1, after="a")) is None
+
+
 async def test_a_model_is_what_was_asked_for_or_what_answered(database_url: str) -> None:
     async with opened(database_url) as store:
         await put(store, "a", asked="gpt", model="gpt-2026-11-22")
@@ -224,7 +275,7 @@ async def test_who_leaves_while_the_database_hangs_is_gone_at_once_and_stores_no
             _, waiting = await asyncio.wait((adding,), timeout=0.2)
             assert waiting
             adding.cancel()
-            async with asyncio.timeout(0.2):
+            async with asyncio.timeout(10):  # and not when the database is free again
                 with pytest.raises(asyncio.CancelledError):
                     await adding
         await put(store, "c")

@@ -23,7 +23,14 @@ from postgres import PostgresServer
 from sqlalchemy import Connection
 
 from diglot.service.errors import StoreUnavailable
-from diglot.service.store import CompletionStore, PostgresUrl, SqliteFile, StoreError, read_url
+from diglot.service.store import (
+    CompletionStore,
+    PostgresUrl,
+    Query,
+    SqliteFile,
+    StoreError,
+    read_url,
+)
 from diglot.service.store.migration import SCRIPTS
 from diglot.service.store.opening import open_database
 from diglot.service.store.tables import SCHEMA
@@ -87,7 +94,10 @@ async def test_servers_that_start_together_make_the_tables_once(database_url: st
 
 
 async def _set_version(url: str, number: str) -> None:
-    statement = f"UPDATE {VERSION_TABLE} SET version_num = '{number}'"
+    await _run(url, f"UPDATE {VERSION_TABLE} SET version_num = '{number}'")
+
+
+async def _run(url: str, statement: str) -> None:
     database = read_url(url, Path("/"))
     if isinstance(database, SqliteFile):
         with closing(sqlite3.connect(database.path)) as connection, connection:
@@ -96,6 +106,17 @@ async def _set_version(url: str, number: str) -> None:
     wire = await asyncpg.connect(url)
     await wire.execute(statement)
     await wire.close()
+
+
+async def test_what_an_older_diglot_has_stored_is_kept(database_url: str) -> None:
+    async with opened(database_url) as store:
+        kept = [await put(store, name) for name in ("a", "b")]
+    await _run(database_url, "DROP TABLE stored_completion_deletions")
+    await _set_version(database_url, "0001")
+    async with opened(database_url) as store:
+        assert [await store.get("me", each.id) for each in kept] == kept
+        assert await store.delete("me", "a")
+        assert await store.list("me", Query(limit=1, after="a")) == ([kept[1]], False)
 
 
 async def test_a_newer_diglots_database_is_left_alone(database_url: str) -> None:

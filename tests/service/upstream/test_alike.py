@@ -28,6 +28,8 @@ DELTAS: st.SearchStrategy[dict[str, Any]] = (
     st.fixed_dictionaries({"content": TEXTS})
     | st.fixed_dictionaries({"role": st.just("assistant"), "content": TEXTS})
     | st.fixed_dictionaries({"content": TEXTS, "reasoning_content": TEXTS})
+    | st.fixed_dictionaries({"role": st.none(), "content": TEXTS, "tool_calls": st.none()})
+    | st.fixed_dictionaries({"content": TEXTS, "token_id": st.none() | st.integers(0, 1)})
     | st.just({})
     | st.just({"content": None})
 )
@@ -38,6 +40,7 @@ def events(draw: st.DrawFn) -> list[bytes]:
     """A stream as one server writes it, with an odd event here and there."""
     separators = draw(st.sampled_from([(",", ":"), (", ", ": ")]))
     ascii_only = draw(st.booleans())
+    provider = draw(st.none() | TEXTS)
     said: list[dict[str, Any]] = []
     for delta in draw(st.lists(DELTAS, min_size=1, max_size=12)):
         choice: dict[str, Any] = {
@@ -45,7 +48,13 @@ def events(draw: st.DrawFn) -> list[bytes]:
             "delta": delta,
             "finish_reason": draw(st.sampled_from([None] * 9 + ["stop"])),
         }
+        if draw(st.integers(0, 3)) == 0:
+            choice["text"] = draw(st.sampled_from(["a", delta.get("content")]))
+        if draw(st.integers(0, 3)) == 0:
+            choice["token_ids"] = draw(st.none() | st.lists(st.integers(0, 1), max_size=1))
         event: dict[str, Any] = {"id": "x", "model": "m", "choices": [choice]}
+        if provider is not None:
+            event["provider"] = provider
         if draw(st.integers(0, 5)) == 0:
             event["obfuscation"] = draw(TEXTS)
         if draw(st.integers(0, 5)) == 0:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diglot.facade.to_json import completion, dumps
 from diglot.service import errors
+from diglot.service.fold import Fold
 from diglot.service.upstream.chunk_reader import ChunkReader
 from diglot.v1 import completion_pb2 as c
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
@@ -99,11 +102,29 @@ MENDED: dict[str, tuple[list[bytes], list[Any]]] = {
         [
             ("role", 0, ""),
             ("text", 0, "a"),
-            ("finish", 0, LENGTH),
             ("role", 1, ""),
             ("text", 1, "b"),
+            ("finish", 0, LENGTH),
             ("finish", 1, c.FINISH_REASON_CONTENT_FILTER),
         ],
+    ),
+    "text after the finish reason, and another one": (
+        [
+            said({"content": "a"}, "length"),
+            said({"content": "b"}),
+            said({"content": "c"}),
+            said({"content": "d"}, "stop"),
+            DONE,
+        ],
+        [
+            ("role", 0, ""),
+            *(("text", 0, letter) for letter in "abcd"),
+            ("finish", 0, LENGTH),
+        ],
+    ),
+    "a call after the finish reason": (
+        [said({"content": "a"}, "stop"), called(HEADER | {"function": {"name": "f"}}), DONE],
+        [("role", 0, ""), ("text", 0, "a"), ("call", 0, "c1", "f"), ("finish", 0, TOOLS)],
     ),
     "no finish reason, but [DONE]": (
         [said({"content": "a"}), DONE],
@@ -244,6 +265,22 @@ def test_what_is_mended(name: str) -> None:
     assert [short(chunk) for chunk in read(*events)] == expected
 
 
+def test_the_end_is_told_when_nothing_more_can_come() -> None:
+    """That is with [DONE], and not with the connection's end, for which some servers take time."""
+    reader = ChunkReader(CreateChatCompletionRequest())
+    assert [short(chunk) for chunk in reader.read(said({"content": "a"}))][1:] == [("text", 0, "a")]
+    assert list(reader.read(said({}, "stop"))) == []
+    assert list(reader.read(b'{"choices":[],"usage":{"completion_tokens":1}}')) == []
+    assert [short(chunk) for chunk in reader.read(DONE)] == [("finish", 0, STOP)]
+    assert [short(chunk)[0] for chunk in reader.end()] == ["usage"]
+
+
+def test_a_call_of_the_named_tool_is_a_stop_also_after_the_end() -> None:
+    request = CreateChatCompletionRequest(tool_choice=ToolChoice(function_name="f"))
+    chunks = read(said({}, "stop"), called(HEADER), DONE, request=request)
+    assert chunks[-1].choices[0].finish_reason == STOP
+
+
 def test_a_call_of_the_named_tool_is_a_stop() -> None:
     """As OpenAI has it: vllm-project/vllm#25054."""
     request = CreateChatCompletionRequest(tool_choice=ToolChoice(function_name="f"))
@@ -282,20 +319,30 @@ def test_usage_details_are_kept() -> None:
         "total_tokens": 15,
         "prompt_tokens_details": {"cached_tokens": 7, "unheard_of": 1, "audio_tokens": None},
         "completion_tokens_details": {"reasoning_tokens": 2},
+        "cost": 0.5,
+        "cost_details": None,
     }
     last = read(said({}, "stop"), json.dumps({"choices": [], "usage": usage}).encode())[-1]
-    assert last.usage.prompt_tokens_details == c.PromptTokensDetails(cached_tokens=7)
+    assert last.usage.prompt_tokens_details == c.PromptTokensDetails(
+        cached_tokens=7, extra_json='{"unheard_of":1}'
+    )
     assert last.usage.completion_tokens_details.reasoning_tokens == 2
+    assert last.usage.extra_json == '{"cost":0.5}'
 
 
-def test_citations_and_audio_pass() -> None:
-    citation = {"start_index": 1, "end_index": 2, "url": "u", "title": "t"}
+def test_annotations_and_audio_pass() -> None:
+    citation = {"start_index": 1, "end_index": 2, "url": "u", "title": "t", "content": "c"}
+    kept = {"type": "file", "file": {"hash": "h"}}
     chunks = read(
-        said({"annotations": [{"type": "url_citation", "url_citation": citation}]}),
+        said({"annotations": [{"type": "url_citation", "url_citation": citation}, kept, {}, 1]}),
         said({"audio": {"id": "a", "data": "AAAA", "transcript": "hi"}}),
         said({"audio": {"expires_at": 5}}, "stop"),
     )
-    assert chunks[1].choices[0].delta.annotations[0].url_citation.url == "u"
+    cited, other = chunks[1].choices[0].delta.annotations
+    assert cited.url_citation.url == "u"
+    assert cited.url_citation.extra_json == '{"content":"c"}'
+    assert not cited.HasField("extra_json")
+    assert json.loads(other.extra_json) == kept
     assert chunks[2].choices[0].delta.audio.transcript == "hi"
     assert chunks[3].choices[0].delta.audio.expires_at == 5
 
@@ -329,7 +376,10 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=8,
 )
-KEYS = ["choices", "index", "delta", "content", "tool_calls", "function", "finish_reason", "usage"]
+KEYS = [
+    *("choices", "index", "delta", "content", "tool_calls", "function", "finish_reason", "usage"),
+    *("id", "annotations", "url_citation", "prompt_tokens_details", "reasoning_details", "x"),
+]
 SHAPED = st.recursive(
     JSON,
     lambda inner: st.dictionaries(st.sampled_from(KEYS), inner) | st.lists(inner, max_size=2),
@@ -340,8 +390,8 @@ SHAPED = st.recursive(
 @given(st.lists(SHAPED.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=20)))
 def test_garbage_ends_in_an_error_of_ours(events: list[bytes]) -> None:
     """Nothing that an upstream can send escapes as anything but a ChatError."""
-    try:
+    whole = Fold()
+    with suppress(errors.ChatError):
         for chunk in read(*events):
-            chunk.SerializeToString()
-    except errors.ChatError:
-        pass
+            whole.add(ChatCompletionChunk.FromString(chunk.SerializeToString()))
+    assert json.loads(dumps(completion(whole.completion())))

@@ -1,0 +1,122 @@
+"""Paths and methods, models by their names, health."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from grpc_health.v1 import health_pb2
+
+from .fake import KEY, FakeService, facade
+
+
+async def test_models() -> None:
+    async with facade() as running:
+        code, _, answer = await running.get("/v1/models")
+        model = {"id": "m", "object": "model", "created": 1700000000, "owned_by": "diglot"}
+        assert (code, answer) == (200, {"object": "list", "data": [model]})
+
+
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ("m", "m"),
+        ("org/name:tag", "org/name:tag"),
+        ("org%2Fname:tag", "org/name:tag"),
+        ("org%2Fname%3Atag", "org/name:tag"),
+        ("a%252Fb", "a%2Fb"),
+        ("%C3%A9 x", "é x"),
+        ("%ff", "%ff"),
+        ("a/", "a/"),
+        ("a//b", "a//b"),
+    ],
+)
+async def test_model_ids(path: str, model: str) -> None:
+    async with facade() as running:
+        reader, writer = await running.raw(
+            f"GET /v1/models/{path.replace(' ', '%20')} HTTP/1.1\r\nHost: x\r\n"
+            f"Authorization: Bearer {KEY}\r\nConnection: close\r\n\r\n".encode()
+        )
+        answer = await reader.read()
+        assert json.loads(answer.split(b"\r\n\r\n")[1])["id"] == model
+        writer.close()
+
+
+async def test_a_path_of_no_unicode_is_no_server_error(caplog: pytest.LogCaptureFixture) -> None:
+    async with facade() as running:
+        for path in (b"/v1/models/\xff", b"/v1/\xff\xfe", b"/v1/models/%00%0a", b"*", b"//", b"/%"):
+            reader, writer = await running.raw(
+                b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                b"Authorization: Bearer " + KEY.encode() + b"\r\n\r\n"
+            )
+            answer = await reader.read()
+            assert int(answer.split(b" ")[1]) in (200, 400, 404), answer
+            writer.close()
+    assert caplog.records == []
+
+
+async def test_an_unknown_model() -> None:
+    async with facade() as running:
+        code, _, answer = await running.get("/v1/models/no/such")
+        assert code == 404
+        assert answer["error"]["code"] == "model_not_found"
+        assert answer["error"]["param"] == "model"
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/m", "/healthz", "/readyz"])
+async def test_head(path: str) -> None:
+    async with facade() as running:
+        code, headers, body = await running.get(path, "HEAD")
+        assert (code, body) == (200, None)
+        assert headers["Content-Type"] == "application/json"
+
+
+async def test_an_unknown_url() -> None:
+    async with facade() as running:
+        code, headers, answer = await running.get("/v1/foo")
+        assert code == 404
+        assert answer == {
+            "error": {
+                "message": "Invalid URL (GET /v1/foo)",
+                "type": "invalid_request_error",
+                "param": None,
+                "code": "unknown_url",
+            }
+        }
+        assert headers["x-should-retry"] == "false"
+        for path in ("/", "/v1", "/v1/models/", "/v1/chat/completions/x/y", "/v1/embeddings"):
+            assert (await running.get(path))[0] == 404
+
+
+async def test_a_method_that_is_not_allowed() -> None:
+    async with facade() as running:
+        code, headers, answer = await running.get("/v1/chat/completions", "PUT")
+        assert (code, headers["Allow"]) == (405, "GET, HEAD, POST")
+        assert answer["error"]["code"] == "method_not_allowed"
+        code, headers, _ = await running.get("/v1/models", "DELETE")
+        assert (code, headers["Allow"]) == (405, "GET, HEAD")
+
+
+async def test_health() -> None:
+    async with facade() as running:
+        running.headers = {}
+        assert (await running.get("/healthz"))[::2] == (200, {"status": "ok"})
+        assert (await running.get("/readyz"))[::2] == (200, {"status": "ready"})
+
+
+async def test_a_service_that_is_not_serving() -> None:
+    async with facade() as running:
+        await running.service.health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+        code, headers, answer = await running.get("/readyz", headers={})
+        assert (code, headers["x-should-retry"]) == (503, "true")
+        assert answer["error"]["message"].startswith("The service is not ready: it ")
+        assert (await running.get("/healthz", headers={}))[0] == 200
+
+
+async def test_readiness_does_not_wait_for_long() -> None:
+    service = FakeService()
+    service.health.Check = service.hang
+    async with facade(service, readiness_timeout=0.05) as running:
+        code, _, answer = await running.get("/readyz")
+        assert code == 503
+        assert answer["error"]["message"] == "The service is not ready: it does not answer."

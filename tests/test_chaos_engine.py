@@ -1,0 +1,118 @@
+"""Rows of the chaos table (test_chaos.py) that need a process of the model's.
+
+engine killed during a stream          clients: ENGINE_LOST           accounted: that, with the
+                                                                      tokens heard
+engine killed, calls queued            clients: 503, come again       accounted: that, no tokens
+engine hangs during a stream           as one that is killed, once it has been silent for long
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any, cast
+
+from account_log import account_log
+from faces import GRPC, HTTP, Seen, faces
+
+from diglot.service.embedded.engine import EmbeddedEngine
+
+
+async def test_the_engine_is_killed_during_a_stream_and_while_calls_are_queued(
+    tmp_path: Path, model_path: Path
+) -> None:
+    """One in the middle of a stream, one in llama.cpp's own queue, one in Diglot's; the model
+    comes back, and serves the next."""
+    config = f"""
+        [[models]]
+        kind = "embedded"
+        name = "m"
+        source = "{model_path}"
+        context_tokens = 512
+        parallel = 1
+        threads = 1
+        max_running = 2
+        """
+    long: dict[str, Any] = {"max_tokens": 400, "vendor": {"ignore_eos": True}}
+    with account_log() as log:
+        async with faces(tmp_path, config) as both:
+            [model] = both.service.models.served
+            engine = cast(EmbeddedEngine, model.engine)
+            await engine.readiness.wait()
+
+            def ask(name: str, face: str, seen: Seen, *, stream: bool) -> asyncio.Task[Seen]:
+                headers = {"x-request-id": name}
+                question = both.ask(face, stream=stream, seen=seen, headers=headers, **long)
+                return asyncio.ensure_future(question)
+
+            heard, waits, queued = Seen(), Seen(), Seen()
+            streaming = ask("stream", HTTP, heard, stream=True)
+            await heard.until(lambda seen: len(seen.text) > 5)
+            waiting = ask("waits", GRPC, waits, stream=False)
+            last = ask("queued", HTTP, queued, stream=False)
+            assert model.admission is not None
+            while not model.admission.queued:
+                await asyncio.sleep(0)
+            assert engine.child_pid is not None
+            os.kill(engine.child_pid, signal.SIGKILL)
+            await asyncio.gather(streaming, waiting, last)
+            assert (heard.status, heard.error, heard.ended) == (200, "ENGINE_LOST", False)
+            assert heard.text
+            assert (waits.status, waits.error) == ("UNAVAILABLE", "ENGINE_LOST")
+            assert queued.status == 503
+            assert queued.error in ("ENGINE_LOST", "SERVER_NOT_READY")
+            assert queued.retry_after
+            line = await log.line("stream")
+            assert line["outcome"] == "engine_lost"
+            assert 1 <= line["completion_tokens"] <= len(heard.text)
+            assert line["prompt_tokens"] > 1
+            for name in ("waits", "queued"):
+                line = await log.line(name)
+                assert line["outcome"] in ("engine_lost", "not_ready")
+                assert "completion_tokens" not in line
+            while engine.readiness.ready:
+                await asyncio.sleep(0)
+            assert "SIGKILL" in (await both.ask(HTTP)).message
+            await engine.readiness.wait()
+            for face in (HTTP, GRPC):
+                assert (await both.ask(face, max_tokens=2)).ended
+
+
+async def test_the_engine_hangs_during_a_stream(tmp_path: Path, model_path: Path) -> None:
+    """It is killed for it. Who comes meanwhile waits no longer than the one in the stream."""
+    config = f"""
+        hang_seconds = 1.2
+        [[models]]
+        kind = "embedded"
+        name = "m"
+        source = "{model_path}"
+        context_tokens = 512
+        parallel = 2
+        threads = 1
+        """
+    long: dict[str, Any] = {"max_tokens": 400, "vendor": {"ignore_eos": True}}
+    with account_log() as log:
+        async with faces(tmp_path, config) as both:
+            [model] = both.service.models.served
+            engine = cast(EmbeddedEngine, model.engine)
+            await engine.readiness.wait()
+            heard, hung = Seen(), engine.child_pid
+            assert hung is not None
+            headers = {"x-request-id": "stream"}
+            streaming = asyncio.ensure_future(both.ask(HTTP, seen=heard, headers=headers, **long))
+            await heard.until(lambda seen: len(seen.text) > 5)
+            os.kill(hung, signal.SIGSTOP)
+            late = await both.ask(GRPC, stream=False)
+            await streaming
+            assert (heard.status, heard.error, heard.ended) == (200, "ENGINE_LOST", False)
+            assert (late.status, late.error) == ("UNAVAILABLE", "ENGINE_LOST")
+            assert (await log.line("stream"))["outcome"] == "engine_lost"
+            while engine.readiness.ready:
+                await asyncio.sleep(0)
+            assert "no sign of life" in (await both.ask(HTTP)).message
+            await engine.readiness.wait()
+            assert engine.child_pid not in (None, hung)
+            for face in (HTTP, GRPC):
+                assert (await both.ask(face, max_tokens=2)).ended
