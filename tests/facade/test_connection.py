@@ -161,7 +161,7 @@ async def test_who_reads_slowly_is_not_cut_off() -> None:
         return answer
 
     service.create = create
-    async with facade(service, write_timeout=0.3, headers_timeout=0.1) as running:
+    async with facade(service, write_timeout=1.0, headers_timeout=0.15) as running:
         reader, _ = await running.raw(post(BODY))
         taken = 0
         for _ in range(9):
