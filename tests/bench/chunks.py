@@ -30,6 +30,8 @@ class Speech:
     name: str
     model: str
     askers: int
+    events: int
+    """Chunks of an answer."""
     note: str
     over: float = 0
     """Seconds over which the askers begin."""
@@ -42,6 +44,7 @@ SPEECHES = (
         "in bursts, scripted model",
         "scripted",
         16,
+        503,
         "500 tokens each, as fast as they are taken.",
         extra={"scripted": {"tokens": 500}},
     ),
@@ -49,12 +52,17 @@ SPEECHES = (
         "paced, scripted model",
         "scripted",
         50,
+        103,
         f"100 tokens each, {_EVERY}.",
         over=2,
         extra={"scripted": {"tokens": 100, "interval_ms": 1000 * INTERVAL}},
     ),
-    Speech("in bursts, instant upstream", "burst", 16, f"{EVENTS} events each, all at once."),
-    Speech("paced, instant upstream", "paced", 50, f"{EVENTS} events each, {_EVERY}.", over=2),
+    Speech(
+        "in bursts, instant upstream", "burst", 16, EVENTS, f"{EVENTS} events each, all at once."
+    ),
+    Speech(
+        "paced, instant upstream", "paced", 50, EVENTS, f"{EVENTS} events each, {_EVERY}.", over=2
+    ),
 )
 _COLUMNS = (
     "way",
@@ -85,7 +93,7 @@ async def _table(through: tuple[Way, ...], speech: Speech, effort: Effort) -> Ta
             progress = f"chunks {speech.name}, round {number + 1} of {ROUNDS}: {way.name}"
             print(progress, file=sys.stderr)
             taken[way.name].append(await _measure(way, speech, effort.seconds / ROUNDS))
-    rows = tuple((name, *_figures(measured)) for name, measured in taken.items())
+    rows = tuple((name, *_figures(measured, speech)) for name, measured in taken.items())
     note = f"{speech.askers} streams at a time, {speech.note}{_NOTE}"
     return Table(f"Streamed chunks {speech.name}", note, _COLUMNS, rows)
 
@@ -100,16 +108,23 @@ async def _measure(way: Way, speech: Speech, seconds: float) -> Measurement:
         await client.close()
 
 
-def _figures(measured: list[Measurement]) -> tuple[str | Figure, ...]:
+def _figures(measured: list[Measurement], speech: Speech) -> tuple[str | Figure, ...]:
+    chunks = [_chunks(each, speech) for each in measured]
+    pairs = list(zip(measured, chunks, strict=True))
     return (
-        Figure(tuple(each.tally.chunks / each.seconds for each in measured)),
-        Figure(tuple(1e6 * each.cpu / each.tally.chunks for each in measured), 1),
-        Figure(tuple(each.tally.chunks / each.cpu for each in measured)),
+        Figure(tuple(count / each.seconds for each, count in pairs)),
+        Figure(tuple(1e6 * each.cpu / count for each, count in pairs), 1),
+        Figure(tuple(count / each.cpu for each, count in pairs)),
         f"{median(each.cpu / each.seconds for each in measured):.0%}",
         f"{median(each.own_cpu / each.seconds for each in measured):.0%}",
         f"{median(each.others for each in measured):.0%}",
         f"{max(each.rss for each in measured) / MIB:.0f}",
     )
+
+
+def _chunks(each: Measurement, speech: Speech) -> int:
+    """The model's. Over HTTP those that waited on the way, and were merged, come as one event."""
+    return max(each.tally.chunks, each.tally.answers * speech.events)
 
 
 if __name__ == "__main__":
