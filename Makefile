@@ -1,4 +1,7 @@
-PYTHON ?= python3
+# The first that is new enough, where none is named.
+PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$each $(IS_NEW_ENOUGH) 2>/dev/null && echo $$each && break; done)
+IS_NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 BIN := .venv/bin
 PROTOS := $(wildcard proto/diglot/v1/*.proto)
 HTTP ?= 127.0.0.1:8080
@@ -72,7 +75,7 @@ clean: ## Removes what was built, .venv included
 
 # Each stamp is a state of .venv: it exists, it can run, it can be developed with.
 .venv/exists:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Diglot needs Python 3.11 or newer; name one: make PYTHON=python3.12 …' >&2; exit 1; }
+	@$(or $(PYTHON),false) $(IS_NEW_ENOUGH) || { echo 'Diglot needs Python 3.11 or newer; name one: make PYTHON=python3.12 …' >&2; exit 1; }
 	@echo 'setting up .venv (once, about a minute)'
 	@$(PYTHON) -m venv .venv
 	@touch $@

@@ -34,40 +34,57 @@ class SqliteTransactions:
 
     def __init__(self, database: SqliteFile, connections: int) -> None:
         _make(database)
-        self._reading = _engine(database, connections, "BEGIN")
+        self._readers = _Line(database, connections, "store-reader", "BEGIN")
         # SQLite lets one write at a time. Standing in line for the one thread that does it,
         # calls get their turn; at SQLite's own lock they would sleep, and some starve.
-        self._writing = _engine(database, 1, "BEGIN IMMEDIATE")
-        self._readers = ThreadPoolExecutor(connections, "store-reader")
-        self._writer = ThreadPoolExecutor(1, "store-writer")
+        self._writer = _Line(database, 1, "store-writer", "BEGIN IMMEDIATE")
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        return await _run(self._readers, self._reading, work)
+        return await self._readers.run(work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        return await _run(self._writer, self._writing, work)
+        return await self._writer.run(work)
 
     async def close(self) -> None:
-        for threads in (self._readers, self._writer):
-            threads.shutdown(wait=False, cancel_futures=True)
-        for engine in (self._reading, self._writing):
-            engine.dispose()
+        self._readers.close()
+        self._writer.close()
 
 
 class _Abandoned(Exception):
     """Nobody waits for the transaction any more."""
 
 
-async def _run(threads: ThreadPoolExecutor, engine: Engine, work: Callable[[Connection], T]) -> T:
-    abandoned = threading.Event()
-    running = asyncio.get_running_loop().run_in_executor(
-        threads, _transact, engine, work, abandoned
-    )
-    try:
-        return await running
-    except asyncio.CancelledError:
-        abandoned.set()
-        raise
+class _Line:
+    """What stands in it is done by its threads, which have a connection each."""
+
+    def __init__(self, database: SqliteFile, threads: int, name: str, begin: str) -> None:
+        self._engine = _engine(database, threads, begin)
+        self._threads = ThreadPoolExecutor(threads, name)
+        self._closed = threading.Event()
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        abandoned = threading.Event()
+        running = asyncio.get_running_loop().run_in_executor(
+            self._threads, self._serve, work, abandoned
+        )
+        try:
+            return await running
+        except asyncio.CancelledError:
+            abandoned.set()
+            raise
+
+    def _serve(self, work: Callable[[Connection], T], abandoned: threading.Event) -> T:
+        try:
+            return _transact(self._engine, work, abandoned)
+        finally:
+            # A connection that comes back after close() is closed by who brings it.
+            if self._closed.is_set():
+                self._engine.pool.dispose()
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._closed.set()
+        self._engine.pool.dispose()
 
 
 def _transact(engine: Engine, work: Callable[[Connection], T], abandoned: threading.Event) -> T:

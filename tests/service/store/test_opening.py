@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import stat
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,24 @@ async def test_a_file_is_for_its_owner_only(tmp_path: Path) -> None:
             assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     finally:
         os.umask(mask)
+
+
+async def test_what_is_under_way_at_the_end_closes_its_file_itself(tmp_path: Path) -> None:
+    """SQLite removes the files that it puts beside a database when nobody has it open."""
+    database = await open_database(SqliteFile(tmp_path / "c.db"), 1)
+    begun, let_go = threading.Event(), threading.Event()
+
+    def read(connection: Connection) -> bool:
+        begun.set()
+        return let_go.wait(20)
+
+    reading = asyncio.ensure_future(database.transactions.read(read))
+    assert await asyncio.to_thread(begun.wait, 20)
+    await database.transactions.close()
+    assert len(os.listdir(tmp_path)) > 1
+    let_go.set()
+    assert await reading
+    assert os.listdir(tmp_path) == ["c.db"]
 
 
 @pytest.mark.parametrize("content", ["a directory", "no database"])
