@@ -11,6 +11,7 @@ from typing import Protocol
 from .call import Call, new_request_id
 from .errors import ChatError, name_of
 from .keys import Caller
+from .logs import event
 from .status import mapping
 
 logger = logging.getLogger("diglot.entrance")
@@ -54,9 +55,10 @@ def admit(
         caller = authenticator.authenticate(_value(metadata, "authorization"))
     except ChatError as error:
         # The core logs a line for every call; this one does not come to it.
-        logger.info(
+        event(
+            logger,
             "refused",
-            extra={
+            {
                 "request_id": request_id,
                 "outcome": name_of(error).lower(),
                 "status": mapping(error.reason).http_status,

@@ -6,7 +6,8 @@ passwords guessable is that people choose them, and nobody guesses 256 random bi
 only cost every call its time.
 
 The keys of a state directory stand in one JSON file, which the `diglot key` commands replace
-while servers read it: a change holds from the next call on.
+while servers read it. A key that was added is good from the next call on; one that was revoked
+is refused within a tenth of a second.
 """
 
 from __future__ import annotations
@@ -14,10 +15,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import hmac
-import json
 import logging
 import os
-import re
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,16 +24,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from time import monotonic
 
 from .errors import InvalidKey
+from .key_record import KeyRecord, Records, parse, written
 from .model_names import ModelNames
 
 log = logging.getLogger(__name__)
 
 _ID = slice(3, 11)
-_KEY_ID = re.compile("[0-9a-f]{8}")
 _NAME_LENGTH = 64
+# Seconds from one look at the file to the next, while the keys that come are known.
+_UNSEEN = 0.1
 # What an unknown id is compared with, so that it takes as long as a known one.
 _NOBODY = secrets.token_bytes(32)
 
@@ -53,19 +54,6 @@ class Caller:
     """Those that it may use; None means all."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
-    """What is kept of a key."""
-
-    id: str
-    name: str
-    created: datetime
-    sha256: str
-    models: ModelNames | None = None
-
-
-Records = tuple[KeyRecord, ...]
-
 # What tells one state of the file from the next; ctime because a chmod may make it readable.
 _Stamp = tuple[int, int, int, int]
 
@@ -77,6 +65,7 @@ class KeyRing:
         self._path = path
         self._name = os.fspath(path)
         self._stamp: _Stamp | None = None
+        self._look_again = 0.0
         self._fault: str | None = None
         self._callers: dict[str, tuple[bytes, Caller]] = {}
 
@@ -121,7 +110,7 @@ class KeyRing:
         """The caller whose key an Authorization header, or its metadata twin, carries.
 
         Raises InvalidKey, which repeats nothing of what came. On the path of every call: one
-        stat and one hash, some 5 µs.
+        hash, some 3 µs.
         """
         if not authorization:
             raise InvalidKey("No API key was sent. Send it as 'Authorization: Bearer KEY'.")
@@ -129,16 +118,25 @@ class KeyRing:
         if scheme.lower() != "bearer":
             raise InvalidKey("The authorization is not of the form 'Bearer KEY'.")
         key = key.strip()
-        self._refresh()
-        expected, caller = self._callers.get(key[_ID], (_NOBODY, None))
-        # Headers may hold bytes that are no text, which reach us as lone surrogates.
-        digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
-        if not hmac.compare_digest(digest, expected) or caller is None:
+        if monotonic() >= self._look_again:
+            self._refresh()
+        caller = self._caller(key)
+        if caller is None:  # or added a moment ago
+            self._refresh()
+            caller = self._caller(key)
+        if caller is None:
             raise InvalidKey("The API key is not valid here: mistyped, revoked, or another's.")
         return caller
 
+    def _caller(self, key: str) -> Caller | None:
+        expected, caller = self._callers.get(key[_ID], (_NOBODY, None))
+        # Headers may hold bytes that are no text, which reach us as lone surrogates.
+        digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+        return caller if hmac.compare_digest(digest, expected) else None
+
     def _refresh(self) -> None:
-        """Takes in what other processes did to the file since the last call."""
+        """Takes in what other processes did to the file since the last look."""
+        self._look_again = monotonic() + _UNSEEN
         try:
             stamp = _stamp_of(os.stat(self._name))
         except FileNotFoundError:
@@ -164,7 +162,7 @@ class KeyRing:
             return
         self._stamp = stamp
         try:
-            records = _parse(text)
+            records = parse(text)
         except ValueError as error:
             self._complain(str(error))
             return
@@ -184,7 +182,7 @@ class KeyRing:
 
     def _read(self) -> Records:
         try:
-            return _parse(self._path.read_bytes())
+            return parse(self._path.read_bytes())
         except FileNotFoundError:
             return ()
         except OSError as error:
@@ -198,6 +196,7 @@ class KeyRing:
             after = change(before)
             if after != before:
                 self._write(after)
+                self._look_again = 0.0
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -220,12 +219,11 @@ class KeyRing:
             raise KeyRingError(f"cannot change the API keys: {error}") from error
 
     def _write(self, records: Records) -> None:
-        text = json.dumps({"version": 1, "keys": [_to_json(each) for each in records]}, indent=1)
         descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".keys-")
         try:
             with open(descriptor, "w", encoding="utf-8") as file:
                 self._give_to_owner(file.fileno())
-                file.write(text + "\n")
+                file.write(written(records))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, self._path)
@@ -260,41 +258,3 @@ def _new_key(name: str, models: ModelNames | None = None) -> tuple[str, KeyRecor
 
 def _stamp_of(status: os.stat_result) -> _Stamp:
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
-
-
-def _to_json(record: KeyRecord) -> dict[str, Any]:
-    models = {} if record.models is None else {"models": record.models.names}
-    return {
-        "id": record.id,
-        "name": record.name,
-        "created": record.created.isoformat(),
-        "sha256": record.sha256,
-        **models,
-    }
-
-
-def _parse(text: bytes) -> Records:
-    """The records of a file; ValueError says what is wrong without quoting it."""
-    try:
-        return tuple(_record(each) for each in json.loads(text)["keys"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{type(error).__name__} while reading it") from None
-
-
-def _record(entry: Any) -> KeyRecord:
-    key_id, name, digest = entry["id"], entry["name"], entry["sha256"]
-    if not (isinstance(name, str) and _KEY_ID.fullmatch(key_id)):
-        raise ValueError
-    if len(bytes.fromhex(digest)) != hashlib.sha256().digest_size:
-        raise ValueError
-    created = datetime.fromisoformat(entry["created"])
-    return KeyRecord(key_id, name, created, digest, _models(entry.get("models")))
-
-
-def _models(names: Any) -> ModelNames | None:
-    if names is None:
-        return None
-    # Of a text, each letter would be taken for a name.
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError
-    return ModelNames(tuple(names))

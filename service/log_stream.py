@@ -16,6 +16,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 MOST_WAITING = 2**20
 """Bytes of lines that may wait: some thousands."""
@@ -121,7 +122,7 @@ def _without_waiting(descriptor: int) -> tuple[Callable[[bytes], int], int | Non
     """What writes as much as there is room for, and says how much; and a descriptor of its own."""
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):  # a file has no reader to wait for
-        return lambda data: os.write(descriptor, data), None
+        return partial(os.write, descriptor), None
     if sys.platform == "linux" and (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)):
         # Opened again: O_NONBLOCK on the descriptor itself would hold for all processes that
         # share it, the shell among them.
@@ -131,7 +132,7 @@ def _without_waiting(descriptor: int) -> tuple[Callable[[bytes], int], int | Non
         except OSError:
             pass  # another user's
         else:
-            return lambda data: _or_none(own, data), own
+            return partial(_or_none, own), own
     room = select.poll()
     room.register(descriptor, select.POLLOUT)
     # So much a pipe takes that has room at all.

@@ -90,7 +90,6 @@ class Offer:
     def enter(self) -> None:
         """A call is admitted; `leave` when it has ended."""
         self._calls += 1
-        self._idle.clear()
 
     def leave(self) -> None:
         self._calls -= 1
@@ -105,7 +104,8 @@ class Offer:
         """Returns once no call is left, of this offer or an earlier one."""
         if self._earlier is not None:
             await self._earlier.idle()
-        if self._calls:
+        while self._calls:
+            self._idle.clear()
             await self._idle.wait()
 
 

@@ -31,6 +31,7 @@ from .config import load
 from .entrance import request_id_of
 from .inprocess import InProcessChannel, Metadata
 from .logs import configure
+from .merging import merged
 
 if TYPE_CHECKING:
     from ray.serve.grpc_util import RayServegRPCContext as Context
@@ -69,8 +70,9 @@ class RayChat:
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
         call = self.channel.StreamChatCompletion(request, metadata=_metadata(grpc_context))
         try:
-            async for chunk in call:
-                yield chunk
+            async for burst in call:
+                for chunk in merged(burst):
+                    yield chunk
         except AioRpcError as error:
             _tell(grpc_context, error)
             raise

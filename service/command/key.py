@@ -1,4 +1,5 @@
-"""`diglot key`: who may call. A running server takes a change in with the next call."""
+"""`diglot key`: who may call. A running server knows a new key with the next call, and refuses a
+revoked one within a tenth of a second."""
 
 from __future__ import annotations
 

@@ -21,6 +21,34 @@ _ROLES = frozenset(m.Role.values()) - {m.ROLE_UNSPECIFIED}
 MAY_LACK_CONTENT = {m.ROLE_ASSISTANT, m.ROLE_FUNCTION}
 
 
+_RESULTS = frozenset((m.ROLE_TOOL, m.ROLE_FUNCTION))
+
+
+def notable(request: CreateChatCompletionRequest) -> Iterator[str]:
+    """Which places in messages the rules have to look at: of most messages, none.
+
+    One walk in place of one for each rule, and nothing of what is said is read.
+    """
+    for message in request.messages:
+        role = message.role
+        if role not in _ROLES:
+            yield "messages[].role"
+        elif role in _RESULTS:
+            yield "messages[].tool_call_id"
+        if message.parts:
+            yield "messages[].parts"
+        elif not message.HasField("content"):
+            yield "messages[].content"
+        if message.tool_calls:
+            yield "messages[].tool_calls"
+        if (
+            message.HasField("extra_json")
+            or message.HasField("function_call")
+            or message.annotations
+        ):
+            yield "messages[].extra_json"
+
+
 def at_least_one(request: CreateChatCompletionRequest) -> Iterator[ChatError]:
     if not request.messages:
         yield MissingValue(

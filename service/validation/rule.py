@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
@@ -10,7 +10,7 @@ from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from ..capability import Capability
 from ..errors import ChatError, InvalidValue, MissingValue, UnsupportedParameter
 
-Check = Callable[[CreateChatCompletionRequest], Iterator[ChatError]]
+Check = Callable[[CreateChatCompletionRequest], Iterable[ChatError]]
 Predicate = Callable[[CreateChatCompletionRequest], bool]
 
 
@@ -19,9 +19,9 @@ class Rule:
     """One row of the table.
 
     `check` yields what is wrong with a request. With `unless`, the rule holds only for models
-    without that capability. Only the presence of one of the fields in `reads` can make anything
-    wrong, which spares most rules a look at most requests; by default that is the field which the
-    rule names. ALWAYS is for what is wrong when it is absent.
+    without that capability. It needs a look only where one of the places in `reads` is notable
+    (see table.py), which spares most requests most rules; by default that is the place which the
+    rule names, for example `tools` or `messages[].parts`.
     """
 
     field: str
@@ -30,15 +30,18 @@ class Rule:
     unless: Capability | None = None
     reads: tuple[str, ...] = ()
 
-    def applies(self, present: Collection[str], capabilities: Set[Capability]) -> bool:
-        """Whether a request with these fields can break it, when asked of such a model."""
+    def applies(self, notable: Set[str], capabilities: Set[Capability]) -> bool:
+        """Whether a request with these notable places can break it, when asked of such a model."""
         if self.unless is not None and self.unless in capabilities:
             return False
-        reads = self.reads or (self.field.partition(".")[0].removesuffix("[]"),)
-        return reads == ALWAYS or any(name in present for name in reads)
+        return not notable.isdisjoint(self.reads or (_place(self.field),))
 
 
-ALWAYS = ("*",)
+def _place(field: str) -> str:
+    top, *inner = field.split(".")
+    if top == "messages[]":
+        return f"{top}.{inner[0].removesuffix('[]')}"
+    return top.removesuffix("[]")
 
 
 def required(field: str) -> Rule:
@@ -46,13 +49,15 @@ def required(field: str) -> Rule:
         if not getattr(request, field):
             yield MissingValue(f"Missing required parameter: '{field}'.", field=field)
 
-    return Rule(field, "absent", check, reads=ALWAYS)
+    return Rule(field, "absent", check)
 
 
 def between(field: str, low: float, high: float) -> Rule:
-    def check(request: CreateChatCompletionRequest) -> Iterator[ChatError]:
-        if request.HasField(field):  # type: ignore[arg-type]  # typed as literals
-            yield from outside(field, getattr(request, field), low, high)
+    def check(request: CreateChatCompletionRequest) -> Iterable[ChatError]:
+        value = getattr(request, field)
+        if low <= value <= high or not request.HasField(field):  # type: ignore[arg-type]  # literals
+            return ()
+        return outside(field, value, low, high)
 
     return Rule(field, f"outside {low} to {high}", check)
 

@@ -17,11 +17,11 @@ from ..capability import Capability
 from ..capability import Capability as Can
 from ..extra import extended_messages, extended_options
 from . import messages, parameters, tools
-from .rule import ALWAYS, Rule, between, present, required, without
+from .rule import Rule, between, present, required, without
 
 TABLE: tuple[Rule, ...] = (
     required("model"),
-    Rule("messages", "empty", messages.at_least_one, reads=ALWAYS),
+    Rule("messages", "empty", messages.at_least_one),
     Rule("messages[].role", "absent", messages.roles),
     Rule("messages[].parts", "beside content, empty, or of a kind that the role cannot hold",
          messages.parts),
@@ -36,7 +36,8 @@ TABLE: tuple[Rule, ...] = (
     between("n", 1, 128),
     between("max_completion_tokens", 1, 2**31 - 1),
     between("max_tokens", 1, 2**31 - 1),
-    Rule("max_tokens", "beside max_completion_tokens", parameters.token_limits),
+    Rule("max_tokens", "beside max_completion_tokens", parameters.token_limits,
+         reads=("max_completion_tokens",)),
     Rule("stop", "more than 4, or empty strings", parameters.stop),
     between("top_logprobs", 0, 20),
     Rule("top_logprobs", "without logprobs", parameters.top_logprobs),
@@ -64,7 +65,8 @@ TABLE: tuple[Rule, ...] = (
          parameters.extra_json),
     # And in their parts, calls and annotations; in functions, forms and options.
     Rule("messages[].extra_json", "not a JSON object, or a key that has a field of its own",
-         lambda r: parameters.extra_keys(extended_messages(r))),
+         lambda r: parameters.extra_keys(extended_messages(r)),
+         reads=("messages[].extra_json", "messages[].parts", "messages[].tool_calls")),
     Rule("tools[].extra_json", "not a JSON object, or a key that has a field of its own",
          lambda r: parameters.extra_keys(extended_options(r)),
          reads=("tools", "functions", "response_format", "stream_options", "prediction")),
@@ -106,12 +108,22 @@ def check(request: CreateChatCompletionRequest, capabilities: Set[Capability]) -
 def applicable(
     request: CreateChatCompletionRequest, capabilities: Set[Capability]
 ) -> tuple[Rule, ...]:
-    """The rules that a request with such fields can break, when asked of such a model."""
-    present = tuple(field.name for field, _ in request.ListFields())
-    return _applicable(present, frozenset(capabilities))
+    """The rules that such a request can break, when asked of such a model."""
+    return _applicable(_notable(request), frozenset(capabilities))
 
 
-# Nearly all requests have the fields of an earlier one.
+_REQUIRED = frozenset(("model", "messages"))
+
+
+def _notable(request: CreateChatCompletionRequest) -> frozenset[str]:
+    """Places where something may be wrong: options that are set, and what is lacking."""
+    places = {field.name for field, _ in request.ListFields()}
+    places ^= _REQUIRED
+    places.update(messages.notable(request))
+    return frozenset(places)
+
+
+# Nearly all requests are notable for the same as an earlier one.
 @lru_cache(maxsize=1024)
-def _applicable(present: tuple[str, ...], capabilities: frozenset[Capability]) -> tuple[Rule, ...]:
-    return tuple(rule for rule in TABLE if rule.applies(present, capabilities))
+def _applicable(notable: frozenset[str], capabilities: frozenset[Capability]) -> tuple[Rule, ...]:
+    return tuple(rule for rule in TABLE if rule.applies(notable, capabilities))

@@ -17,7 +17,8 @@ from hypothesis.strategies import SearchStrategy
 
 from diglot.service.capability import EVERYTHING
 from diglot.service.errors import ChatError
-from diglot.service.validation import check
+from diglot.service.validation import TABLE, check
+from diglot.service.validation.table import applicable
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.message_pb2 import ROLE_USER
 
@@ -98,14 +99,17 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
     return draw(st.fixed_dictionaries(GOOD | {name: REQUEST[name] for name in names}))
 
 
-@given(requests())
-@settings(
+thoroughly = settings(
     max_examples=300,
     deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
+@given(requests())
+@thoroughly
 def test_any_message_is_refused_or_can_be_asked_for(content: dict[str, Any]) -> None:
     request = CreateChatCompletionRequest(**content)
     try:
@@ -115,3 +119,15 @@ def test_any_message_is_refused_or_can_be_asked_for(content: dict[str, Any]) -> 
     for translate in TRANSLATIONS:
         with suppress(ChatError):
             json.dumps(translate(request))
+
+
+@given(requests(), REQUEST["messages"] | GOOD["messages"])
+@thoroughly
+def test_a_rule_that_is_spared_a_request_has_nothing_against_it(
+    content: dict[str, Any], messages: list[dict[str, Any]]
+) -> None:
+    request = CreateChatCompletionRequest(**{**content, "messages": messages})
+    asked = applicable(request, frozenset())
+    for rule in TABLE:
+        if rule not in asked:
+            assert not list(rule.check(request)), (rule.field, rule.refuses)

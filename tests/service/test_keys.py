@@ -10,6 +10,7 @@ import re
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,19 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def ring(path: Path) -> KeyRing:
     return KeyRing(path)
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Lets a tenth of a second pass; none does otherwise."""
+    now = 100.0
+
+    def later() -> None:
+        nonlocal now
+        now += 0.1
+
+    monkeypatch.setattr("diglot.service.keys.monotonic", lambda: now)
+    return later
 
 
 def diglot(*arguments: str, state: Path) -> str:
@@ -163,13 +177,31 @@ def test_the_first_key_is_made_once(ring: KeyRing, path: Path) -> None:
     assert ring.list() == ()
 
 
-def test_another_process_adds_and_revokes(ring: KeyRing, path: Path) -> None:
-    """A serving process takes every change in with its next call."""
+def test_another_process_adds_and_revokes(
+    ring: KeyRing, path: Path, later: Callable[[], None]
+) -> None:
+    """A serving process knows a new key at once, and for how long it may know an old one."""
+    old = ring.add("old")
+    assert ring.authenticate(f"Bearer {old}").name == "old"
     key = diglot("key", "add", "new", state=path.parent).strip()
     assert ring.authenticate(f"Bearer {key}").name == "new"
     diglot("key", "revoke", "new", state=path.parent)
+    assert ring.authenticate(f"Bearer {key}").name == "new"
+    later()
     with pytest.raises(InvalidKey):
         ring.authenticate(f"Bearer {key}")
+
+
+def test_whatever_is_no_key_shows_what_was_revoked(
+    ring: KeyRing, path: Path, later: Callable[[], None]
+) -> None:
+    """The file is looked at for each of them."""
+    key = ring.add("a")
+    assert ring.authenticate(f"Bearer {key}").name == "a"
+    KeyRing(path).revoke("a")
+    for wrong in (f"{key}x", key):
+        with pytest.raises(InvalidKey):
+            ring.authenticate(f"Bearer {wrong}")
 
 
 def test_commands_at_once_lose_nothing(ring: KeyRing, path: Path) -> None:
@@ -200,7 +232,11 @@ def test_commands_at_once_lose_nothing(ring: KeyRing, path: Path) -> None:
     ],
 )
 def test_garbage_keeps_the_keys_known(
-    ring: KeyRing, path: Path, text: bytes, caplog: pytest.LogCaptureFixture
+    ring: KeyRing,
+    path: Path,
+    text: bytes,
+    later: Callable[[], None],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A spoilt file locks nobody out who was in, says so once, and is taken up when mended."""
     key = ring.add("a")
@@ -208,6 +244,7 @@ def test_garbage_keeps_the_keys_known(
     good = path.read_bytes()
     path.write_bytes(text)
     for _ in range(3):
+        later()
         assert ring.authenticate(f"Bearer {key}").name == "a"
     assert [each.levelno for each in caplog.records] == [logging.ERROR]
     with pytest.raises(KeyRingError, match="no key file"):
@@ -217,11 +254,12 @@ def test_garbage_keeps_the_keys_known(
     entry = json.loads(good)
     entry["keys"][0]["name"] = "mended"
     path.write_text(json.dumps(entry))
+    later()
     assert ring.authenticate(f"Bearer {key}").name == "mended"
 
 
 def test_an_unreadable_file_keeps_the_keys_known(
-    ring: KeyRing, path: Path, caplog: pytest.LogCaptureFixture
+    ring: KeyRing, path: Path, later: Callable[[], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Neither does one that cannot be opened; here because a directory is in its place."""
     key = ring.add("a")
@@ -229,6 +267,7 @@ def test_an_unreadable_file_keeps_the_keys_known(
     path.rename(path.with_name("aside"))
     path.mkdir()
     for _ in range(3):
+        later()
         assert ring.authenticate(f"Bearer {key}").name == "a"
     assert [each.levelno for each in caplog.records] == [logging.ERROR]
     path.rmdir()
@@ -238,11 +277,14 @@ def test_an_unreadable_file_keeps_the_keys_known(
         ring.authenticate(f"Bearer {key}")
 
 
-def test_removing_the_file_removes_the_keys(ring: KeyRing, path: Path) -> None:
+def test_removing_the_file_removes_the_keys(
+    ring: KeyRing, path: Path, later: Callable[[], None]
+) -> None:
     """Replacing never leaves a gap: a missing file is meant."""
     key = ring.add("a")
     ring.authenticate(f"Bearer {key}")
     path.unlink()
+    later()
     with pytest.raises(InvalidKey):
         ring.authenticate(f"Bearer {key}")
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from diglot.service import logs
 from diglot.service.keys import KeyRing
+from diglot.service.log_line import _SECRETS, JsonFormatter, TextFormatter, redact
 
 cygrpc: Any = importlib.import_module("grpc._cython.cygrpc")  # has no types
 logger = logging.getLogger("diglot.test")
@@ -42,11 +43,11 @@ def record_of(fields: dict[str, Any]) -> logging.LogRecord:
 
 
 def as_text(**record: Any) -> str:
-    return logs.TextFormatter().format(record_of(record))
+    return TextFormatter().format(record_of(record))
 
 
 def as_json(**record: Any) -> dict[str, Any]:
-    line = logs.JsonFormatter().format(record_of(record))
+    line = JsonFormatter().format(record_of(record))
     assert "\n" not in line
     parsed: dict[str, Any] = json.loads(line, parse_constant=pytest.fail)
     return parsed
@@ -150,7 +151,7 @@ def test_keys_are_redacted(secret: str, shown: str) -> None:
 def test_keys_that_the_ring_makes_are_recognised(tmp_path: Path) -> None:
     """The pattern and the key's form must not drift apart."""
     key = KeyRing(tmp_path / "keys.json").add("a")
-    assert logs.redact(key) == f"{key[:12]}[redacted]"
+    assert redact(key) == f"{key[:12]}[redacted]"
 
 
 def test_a_client_that_hangs_up_is_no_error(stream: io.StringIO) -> None:
@@ -170,7 +171,7 @@ def test_a_client_that_hangs_up_is_no_error(stream: io.StringIO) -> None:
 @given(st.text(st.sampled_from("dDgG-sSkKſK bBeEaArRyY012aZ\t'")))
 def test_no_secret_slips_past_the_first_look(text: str) -> None:
     """What is spared the expression has nothing that it would find."""
-    assert logs.redact(text) == logs._SECRETS.sub(
+    assert redact(text) == _SECRETS.sub(
         lambda found: f"{found[found.lastgroup or 0]}[redacted]", text
     )
 
@@ -180,9 +181,121 @@ def test_the_time_is_the_record_s_own() -> None:
     for created, millis in ((1_795_400_000.25, "250"), (1_795_400_000.999, "999")):
         assert as_json(msg="a", created=created)["time"] == f"2026-11-23T02:13:20.{millis}Z"
         assert as_text(msg="a", created=created).split(" ")[1].endswith(f":20.{millis}")
-    formatter = logs.TextFormatter()
+    formatter = TextFormatter()
     lines = [
         formatter.format(record_of({"msg": "a", "created": created}))
         for created in (1_795_400_000.5, 1_795_400_001.5, 1_795_400_000.5)
     ]
     assert [line.split(" ")[1][-6:] for line in lines] == ["20.500", "21.500", "20.500"]
+
+
+def configure_alone(form: Any, level: str, stream: io.StringIO) -> None:
+    """Where nobody else listens, as pytest does."""
+    logging.root.handlers.clear()
+    logs.configure(form, level, stream)
+
+
+values = st.text() | st.text('aZ09._-= "') | st.integers() | st.floats() | st.booleans()
+MINE = st.text("abc_").map("x_{}".format)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(message=st.text(), fields=st.dictionaries(MINE, values | st.none() | st.binary()))
+def test_an_event_is_the_line_that_logging_makes(
+    stream: io.StringIO, form: Any, message: str, fields: dict[str, Any]
+) -> None:
+    stream.truncate(stream.seek(0))
+    configure_alone(form, "info", stream)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.time", lambda: 1_795_400_000.25)
+        patch.setattr("time.time_ns", lambda: 1_795_400_000_250_000_000)
+        logs.event(logger, message, fields)
+        patch.setattr(logs, "_only_handler", lambda _: None)
+        logs.event(logger, message, fields)
+    direct, by_record, _ = stream.getvalue().split("\n")
+    assert direct == by_record
+
+
+def test_an_event_makes_no_record_that_nobody_sees(
+    stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure_alone("text", "info", stream)
+    monkeypatch.setattr(logger, "makeRecord", pytest.fail)
+    logs.event(logger, "called", {"ms": 1.5})
+    assert stream.getvalue().endswith(" INFO    test: called ms=1.5\n")
+
+
+class Listener(logging.Handler):
+    """Which can be a filter as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard.append(f"{record.getMessage()} {vars(record)['ms']}")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        self.emit(record)
+        return False
+
+
+INNER = "diglot.test.inner"
+
+
+@pytest.mark.parametrize(
+    ("logger_name", "attribute"),
+    [("", "handlers"), (INNER, "handlers"), ("diglot.test", "handlers"), (INNER, "filters")],
+)
+def test_whoever_else_listens_gets_a_record(
+    stream: io.StringIO, logger_name: str, attribute: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure_alone("text", "info", stream)
+    place, listener = logging.getLogger(logger_name), Listener()
+    monkeypatch.setattr(place, attribute, [*getattr(place, attribute), listener])
+    logs.event(logging.getLogger(INNER), "called", {"ms": 1.5})
+    assert set(listener.heard) == {"called 1.5"}
+    assert stream.getvalue().endswith("called ms=1.5\n") == (attribute == "handlers")
+
+
+def test_so_does_who_filters_what_we_write(stream: io.StringIO) -> None:
+    configure_alone("text", "info", stream)
+    listener = Listener()
+    logging.root.handlers[0].addFilter(listener)
+    logs.event(logger, "called", {"ms": 1.5})
+    assert (listener.heard, stream.getvalue()) == (["called 1.5"], "")
+
+
+def test_so_does_who_makes_records(stream: io.StringIO) -> None:
+    """As instrumentation does."""
+    configure_alone("text", "info", stream)
+    made: list[str] = []
+
+    class Record(logging.LogRecord):
+        def getMessage(self) -> str:
+            made.append(self.name)
+            return super().getMessage()
+
+    logging.setLogRecordFactory(Record)
+    try:
+        logs.event(logger, "called", {"ms": 1.5})
+    finally:
+        logging.setLogRecordFactory(logging.LogRecord)
+    assert made == ["diglot.test"]
+
+
+def test_an_event_that_is_not_wanted_is_not_written(stream: io.StringIO) -> None:
+    configure_alone("text", "warning", stream)
+    logs.event(logger, "called", {})
+    assert not stream.getvalue()
+
+
+def test_an_event_that_cannot_be_written_harms_nobody(
+    stream: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`logging` complains where it always does."""
+    configure_alone("text", "info", stream)
+    stream.close()
+    logs.event(logger, "called", {"ms": 1.5})
+    assert "Logging error" in capsys.readouterr().err
