@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias
 
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+from diglot.burst import Burst
 from diglot.v1.chat_pb2 import (
     CreateChatCompletionRequest,
     DeleteChatCompletionRequest,
@@ -24,7 +25,6 @@ from diglot.v1.chat_pb2 import (
     ListChatCompletionsResponse,
     UpdateChatCompletionRequest,
 )
-from diglot.v1.chunk_pb2 import ChatCompletionChunk
 from diglot.v1.completion_pb2 import ChatCompletion
 from diglot.v1.model_pb2 import GetModelRequest, ListModelsRequest, ListModelsResponse, Model
 
@@ -35,8 +35,8 @@ Metadata: TypeAlias = Sequence[tuple[str, str]]
 class StreamCall(Protocol):
     """A streamed completion under way."""
 
-    def __aiter__(self) -> AsyncIterator[ChatCompletionChunk]:
-        """Its chunks, once. Raises AioRpcError where the stream fails."""
+    def __aiter__(self) -> AsyncIterator[Burst]:
+        """Its chunks, once, as they come. Raises AioRpcError where the stream fails."""
 
     def cancel(self) -> bool:
         """Frees the model at once. Harmless on a call that has ended."""

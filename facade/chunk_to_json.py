@@ -9,6 +9,7 @@ from __future__ import annotations
 from json.encoder import encode_basestring  # written in C, where there is a C
 from typing import NamedTuple
 
+from diglot.burst import Burst, TextRun
 from diglot.v1.chunk_pb2 import (
     AudioDelta,
     ChatCompletionChunk,
@@ -49,8 +50,24 @@ class ChunkEncoder:
         self._include_usage = include_usage
         self._templates: dict[int, _Template] = {}
         self._extra = ("", "")
+        self._common: ChatCompletionChunk | None = None
+        self._before = self._after = ""
 
-    def __call__(self, chunk: ChatCompletionChunk) -> bytes:
+    def __call__(self, burst: Burst) -> bytes:
+        return b"".join(
+            self._lines(said) if isinstance(said, TextRun) else self._line(said) for said in burst
+        )
+
+    def _lines(self, run: TextRun) -> bytes:
+        """Those of a run, written as one: each between what all have before and after it."""
+        if run.common is not self._common:
+            self._common = run.common
+            template = self._template(run.common)
+            self._before, self._after = template.before.decode(), template.after.decode()
+        texts = (self._after + self._before).join(map(encode_basestring, run.texts))
+        return f"{self._before}{texts}{self._after}".encode()
+
+    def _line(self, chunk: ChatCompletionChunk) -> bytes:
         chunk.ClearField("merged_chunks")  # OpenAI's chunks have nothing like it
         choices = chunk.choices
         if len(choices) != 1:

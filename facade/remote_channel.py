@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Sequence
-from typing import cast
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Any, cast
 
 import grpc
 import grpc.aio
+from grpc.aio import UnaryStreamCall
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from diglot.burst import Burst
 from diglot.v1.chat_pb2 import (
     CreateChatCompletionRequest,
     DeleteChatCompletionRequest,
@@ -23,6 +25,7 @@ from diglot.v1.chat_pb2 import (
     UpdateChatCompletionRequest,
 )
 from diglot.v1.chat_pb2_grpc import ChatServiceStub
+from diglot.v1.chunk_pb2 import ChatCompletionChunk
 from diglot.v1.completion_pb2 import ChatCompletion
 from diglot.v1.model_pb2 import GetModelRequest, ListModelsRequest, ListModelsResponse, Model
 from diglot.v1.model_pb2_grpc import ModelServiceStub
@@ -75,6 +78,20 @@ _OPTIONS: list[tuple[str, int | str]] = [
 ]
 
 
+class RemoteStream:
+    """A stream under way: each message is a burst, merged by the service if there is much."""
+
+    def __init__(self, call: UnaryStreamCall[Any, ChatCompletionChunk]) -> None:
+        self._call = call
+
+    async def __aiter__(self) -> AsyncIterator[Burst]:
+        async for chunk in self._call:
+            yield (chunk,)
+
+    def cancel(self) -> bool:
+        return self._call.cancel()
+
+
 class RemoteChannel:
     """A Channel over one grpc.aio channel, which reconnects by itself."""
 
@@ -102,7 +119,9 @@ class RemoteChannel:
     def StreamChatCompletion(
         self, request: CreateChatCompletionRequest, *, timeout: float, metadata: Metadata
     ) -> StreamCall:
-        return self._chat.StreamChatCompletion(request, timeout=timeout, metadata=tuple(metadata))
+        return RemoteStream(
+            self._chat.StreamChatCompletion(request, timeout=timeout, metadata=tuple(metadata))
+        )
 
     def GetChatCompletion(
         self, request: GetChatCompletionRequest, *, timeout: float, metadata: Metadata

@@ -17,9 +17,9 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from diglot.before_waiting import before_waiting
-from diglot.v1.chunk_pb2 import ChatCompletionChunk
+from diglot.burst import Burst
 
+from .before_waiting import before_waiting
 from .channel import StreamCall
 from .chunk_to_json import DONE
 from .errors import ApiError
@@ -39,7 +39,7 @@ _BUFFER_LIMIT = 64 * 2**10
 async def stream_events(
     request: web.Request,
     call: StreamCall,
-    encode: Callable[[ChatCompletionChunk], bytes],
+    encode: Callable[[Burst], bytes],
     keepalive: float,
     to_api_error: Callable[[BaseException], ApiError],
 ) -> web.StreamResponse:
@@ -73,16 +73,14 @@ def is_gone(request: web.Request) -> bool:
     return request.transport is None or request.transport.is_closing()
 
 
-async def _copy(
-    call: StreamCall, encode: Callable[[ChatCompletionChunk], bytes], out: _Output
-) -> None:
-    chunks = aiter(call)
+async def _copy(call: StreamCall, encode: Callable[[Burst], bytes], out: _Output) -> None:
+    bursts = aiter(call)
     while True:
         try:
-            chunk = await before_waiting(anext(chunks), out.flush)
+            burst = await before_waiting(anext(bursts), out.flush)
         except StopAsyncIteration:
             return
-        if out.add(encode(chunk)) > _BUFFER_LIMIT:
+        if out.add(encode(burst)) > _BUFFER_LIMIT:
             await out.flush()
             # A source that never waits must not keep the others waiting.
             await asyncio.sleep(0)
@@ -119,10 +117,10 @@ class _Output:
         """Whether there is no way back to another status."""
         return self.response.prepared or self._size > 0
 
-    def add(self, event: bytes) -> int:
-        """Buffers the event, and tells how much the buffer holds."""
-        self._buffer.append(event)
-        self._size += len(event)
+    def add(self, events: bytes) -> int:
+        """Buffers the events, and tells how much the buffer holds."""
+        self._buffer.append(events)
+        self._size += len(events)
         return self._size
 
     async def flush(self) -> None:

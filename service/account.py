@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from bisect import bisect_left
+from collections import defaultdict
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from diglot.v1.error_pb2 import ErrorReason
 
 from .call import Call
 from .errors import ChatError, DeadlineExceeded, InternalError, name_of
+from .logs import event
 from .status import mapping
 from .telemetry.metrics import GAPS, NO_MODEL, Metrics, ModelMetrics
 
@@ -40,7 +42,7 @@ class Account:
     """What one call came to, told when it has ended, however it ended: one line in the log, and
     what the metrics and the trace make of it.
 
-    `chunk` is called for each chunk, and costs no more than a look at the clock.
+    `chunks` is called for each burst of them, and costs no more than a look at the clock.
     """
 
     __slots__ = (
@@ -79,7 +81,7 @@ class Account:
         self._streamed = streamed
         self._metrics = metrics
         self._served: ModelMetrics | None = None
-        self._gaps: list[int] | None = None if metrics is None else [0] * (len(GAPS) + 1)
+        self._gaps: defaultdict[int, int] = defaultdict(int)
         self._start = time.perf_counter()
         self._queued: float | None = None
         self._first = 0.0
@@ -103,14 +105,15 @@ class Account:
         """It has its place, after so long in the model's queue."""
         self._queued = seconds
 
-    def chunk(self) -> None:
-        """A chunk has come."""
+    def chunks(self, count: int) -> None:
+        """So many have come together, at least one: between them is no pause at all."""
         now = time.perf_counter()
         if self._first:
-            if self._gaps is not None:
-                self._gaps[bisect_left(GAPS, now - self._last)] += 1
+            self._gaps[bisect_left(GAPS, now - self._last)] += 1
         else:
             self._first = now
+        if count > 1:
+            self._gaps[0] += count - 1
         self._last = now
 
     def ended(self) -> None:
@@ -131,7 +134,7 @@ class Account:
             self.usage = self._call.meter.usage()
         duration = time.perf_counter() - self._start
         if logger.isEnabledFor(logging.INFO):
-            self._log(duration)
+            event(logger, "completion", self._fields(duration))
         if self._metrics is not None:
             self._count(self._metrics, duration)
         if self._span is not None:
@@ -141,9 +144,10 @@ class Account:
         deadline = self._call.deadline
         return deadline is not None and asyncio.get_running_loop().time() > deadline - _EARLY
 
-    def _log(self, duration: float) -> None:
+    def _fields(self, duration: float) -> dict[str, object]:
+        """What its line in the log says."""
         call = self._call
-        extra: dict[str, object] = {
+        fields: dict[str, object] = {
             "request_id": call.request_id,
             "key": call.caller,
             "model": self._model[:100],
@@ -152,19 +156,19 @@ class Account:
             "ms": round(duration * 1000, 1),
         }
         if call.meter.deployment is not None:
-            extra["deployment"] = call.meter.deployment
+            fields["deployment"] = call.meter.deployment
         if self._status is not None:
-            extra["status"] = self._status
+            fields["status"] = self._status
         if self._queued:
-            extra["queue_ms"] = round(self._queued * 1000, 1)
+            fields["queue_ms"] = round(self._queued * 1000, 1)
         if trace := self._span.context if self._span else call.trace:
-            extra["trace_id"] = trace[0][1][3:35]
+            fields["trace_id"] = trace[0][1][3:35]
         if self._first:
-            extra["first_chunk_ms"] = round((self._first - self._start) * 1000, 1)
+            fields["first_chunk_ms"] = round((self._first - self._start) * 1000, 1)
         if self.usage is not None:
-            extra["prompt_tokens"] = self.usage.prompt_tokens
-            extra["completion_tokens"] = self.usage.completion_tokens
-        logger.info("completion", extra=extra)
+            fields["prompt_tokens"] = self.usage.prompt_tokens
+            fields["completion_tokens"] = self.usage.completion_tokens
+        return fields
 
     def _count(self, metrics: Metrics, duration: float) -> None:
         served = self._served
@@ -180,8 +184,7 @@ class Account:
             served.queue.observe(self._queued)
         if self._first:
             served.first_chunk.observe(self._first - self._start)
-            if self._gaps is not None:
-                served.gaps.add(self._gaps, self._last - self._first)
+            served.gaps.add(self._gaps, self._last - self._first)
         if (usage := self.usage) is not None:
             served.prompt_tokens += usage.prompt_tokens
             served.completion_tokens += usage.completion_tokens

@@ -8,6 +8,7 @@ refused says so itself, and is not checked.
 
 from __future__ import annotations
 
+from diglot.burst import TextRun
 from diglot.v1 import completion_pb2 as c
 from diglot.v1 import tool_pb2 as t
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
@@ -31,22 +32,32 @@ class AnswerCheck:
 
     def __init__(self, request: CreateChatCompletionRequest) -> None:
         self._schema = _answer_schema(request)
-        self._forced = _forced_calls(request)
-        self._arguments = _argument_schemas(request, everything=bool(self._forced))
+        self._forced: set[str] = set()
+        self._arguments: dict[str, str] = {}
+        if request.tools or request.functions:
+            self._forced = _forced_calls(request)
+            self._arguments = _argument_schemas(request, everything=bool(self._forced))
         self._choices: dict[int, _Answer] = {}
 
     def __bool__(self) -> bool:
         return self._schema is not None or bool(self._forced or self._arguments)
 
-    def look(self, chunk: ChatCompletionChunk) -> None:
-        """Takes note of a chunk. Raises InvalidAnswer where one ends that breaks a promise."""
-        for choice in chunk.choices:
-            answer = self._choices.get(choice.index)
-            if answer is None:
-                answer = self._choices[choice.index] = _Answer()
+    def look(self, said: ChatCompletionChunk | TextRun) -> None:
+        """Takes note of it. Raises InvalidAnswer where an answer ends that breaks a promise."""
+        if isinstance(said, TextRun):
+            self._answer(said.common.choices[0].index).content += said.texts
+            return
+        for choice in said.choices:
+            answer = self._answer(choice.index)
             answer.add(choice)
             if choice.finish_reason in _CHECKED:
                 self._judge(answer)
+
+    def _answer(self, index: int) -> _Answer:
+        answer = self._choices.get(index)
+        if answer is None:
+            answer = self._choices[index] = _Answer()
+        return answer
 
     def _judge(self, answer: _Answer) -> None:
         if answer.refused:

@@ -18,9 +18,9 @@ T = TypeVar("T")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would cost each call five times as much to make
 class Call:
-    """One call, whatever face it came in by.
+    """One call, whatever face it came in by. Never changed: `within` and `replace` make another.
 
     `caller` is the id of the key that was shown, or "anonymous" where none is asked for.
     `deadline` is absolute, in the running loop's time; None means no limit.
@@ -62,7 +62,9 @@ class Expiry:
     def __init__(self, deadline: float) -> None:
         self._task: asyncio.Task[object] | None = None
         self._passed = False
-        self._timer = asyncio.get_running_loop().call_at(deadline, self._strike)
+        # Asked for once: to ask for the running loop is a system call before Python 3.12.
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_at(deadline, self._strike)
 
     def _strike(self) -> None:
         self._passed = True
@@ -73,7 +75,7 @@ class Expiry:
         """The iterator's next item. Raises DeadlineExceeded if time runs out meanwhile."""
         if self._has_passed():
             raise DeadlineExceeded
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None
         cancelling = task.cancelling()
         self._task = task

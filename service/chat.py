@@ -5,10 +5,12 @@ from __future__ import annotations
 import secrets
 import string
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from diglot.burst import Burst, TextRun, chunks_of, messages_of
+from diglot.presence import has
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 from diglot.v1.completion_pb2 import ChatCompletion
@@ -17,7 +19,7 @@ from .account import Account
 from .answer_check import AnswerCheck
 from .call import Call, Expiry
 from .capability import EVERYTHING
-from .errors import ChatError, InvalidValue, ModelNotFound, UnsupportedParameter
+from .errors import ChatError, InvalidAnswer, InvalidValue, ModelNotFound, UnsupportedParameter
 from .fold import Fold
 from .models import Models, Offer, ServedModel
 from .store import CompletionStore, recorded
@@ -70,10 +72,10 @@ class ChatService:
         whole = Fold()
         begun = False
         try:
-            async with aclosing(self._generate(request, call, True, streamed=False)) as chunks:
-                async for chunk in chunks:
+            async with aclosing(self._generate(request, call, True, streamed=False)) as bursts:
+                async for burst in bursts:
                     begun = True
-                    whole.add(chunk)
+                    whole.add(burst)
         except ChatError as error:
             error.worked |= begun
             raise
@@ -81,7 +83,7 @@ class ChatService:
 
     def stream(
         self, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    ) -> AsyncGenerator[Burst, None]:
         """Generates a completion and yields it while it grows.
 
         Close the generator (`contextlib.aclosing`) to end the generation early.
@@ -112,7 +114,7 @@ class ChatService:
         with_usage: bool,
         *,
         streamed: bool,
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    ) -> AsyncGenerator[Burst, None]:
         account = Account(request.model, call, streamed=streamed, metrics=self._metrics)
         if self._tracing is not None:
             call = account.trace(self._tracing)
@@ -136,22 +138,18 @@ class ChatService:
                 # What is stored has to be finished before it is.
                 answer = recorded(_finished(answer, finish), request, call, self._store)
                 finishing = None
-            async with aclosing(answer) as chunks:
+            async with aclosing(answer) as bursts:
                 while True:
                     try:
-                        chunk = await (expiry.next(chunks) if expiry else anext(chunks))
+                        burst = await (expiry.next(bursts) if expiry else anext(bursts))
                     except StopAsyncIteration:
                         break
-                    if finishing is not None:
-                        finishing(chunk)
-                    account.chunk()
-                    if chunk.HasField("usage"):
-                        account.usage = chunk.usage
-                        if not with_usage:
-                            continue
-                    if padded:
-                        chunk.obfuscation = secrets.token_urlsafe(12)[: secrets.randbelow(16)]
-                    yield chunk
+                    for part in (burst,) if finishing is None else finishing(burst):
+                        told: Burst = _heard(part, account, with_usage=with_usage)
+                        if padded:
+                            told = [_padded(chunk) for chunk in chunks_of(told)]
+                        if told:
+                            yield told
             account.ended()
         except Exception as error:
             account.failed(error)
@@ -174,22 +172,54 @@ class _Finish:
         self._created = int(time.time())
         self._model = served.model.id
 
-    def __call__(self, chunk: ChatCompletionChunk) -> None:
+    def __call__(self, burst: Burst) -> Iterator[Burst]:
+        """The burst. Raises InvalidAnswer, after what comes before that."""
+        for message in messages_of(burst):
+            message.id = self._id
+            message.created = self._created
+            if not message.model:
+                message.model = self._model
         if self._promised is not None:
-            self._promised.look(chunk)
-        chunk.id = self._id
-        chunk.created = self._created
-        if not chunk.model:
-            chunk.model = self._model
+            for place, said in enumerate(burst):
+                try:
+                    self._promised.look(said)
+                except InvalidAnswer:
+                    if place:
+                        yield burst[:place]
+                    raise
+        yield burst
 
 
 async def _finished(
-    chunks: AsyncGenerator[ChatCompletionChunk, None], finish: _Finish
-) -> AsyncGenerator[ChatCompletionChunk, None]:
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            finish(chunk)
-            yield chunk
+    bursts: AsyncGenerator[Burst, None], finish: _Finish
+) -> AsyncGenerator[Burst, None]:
+    async with aclosing(bursts):
+        async for burst in bursts:
+            for part in finish(burst):
+                yield part
+
+
+def _heard(burst: Burst, account: Account, *, with_usage: bool) -> Burst:
+    """Accounts for the burst, and returns what the caller is to have of it."""
+    count = 0
+    told = []
+    for said in burst:
+        if isinstance(said, TextRun):
+            count += len(said.texts)
+        else:
+            count += 1
+            if has(said, "usage"):
+                account.usage = said.usage
+                if not with_usage:
+                    continue
+        told.append(said)
+    account.chunks(count)
+    return told
+
+
+def _padded(chunk: ChatCompletionChunk) -> ChatCompletionChunk:
+    chunk.obfuscation = secrets.token_urlsafe(12)[: secrets.randbelow(16)]
+    return chunk
 
 
 def _cap(request: CreateChatCompletionRequest, most: int) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Set
 from typing import Protocol
 
+from diglot.burst import Burst
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
-from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from .call import Call
 from .capability import Capability
@@ -15,6 +15,8 @@ from .readiness import Readiness
 
 class Engine(Protocol):
     """Generates completions.
+
+    It yields bursts: what is there at once, at once, and in one piece.
 
     What the core relies on, and every engine's tests check:
 
@@ -43,5 +45,5 @@ class Engine(Protocol):
 
     def stream(
         self, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    ) -> AsyncGenerator[Burst, None]:
         """Generates the answer to a request that `validation.check` has passed."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from diglot.v1.chunk_pb2 import ChatCompletionChunk, ChunkChoice, Delta
-from diglot.v1.completion_pb2 import ChatCompletion, Choice
+from collections.abc import Iterable
+
+from diglot.burst import Burst, TextRun, is_mere_text
+from diglot.presence import has
+from diglot.v1.chunk_pb2 import AudioDelta, ChatCompletionChunk, ChunkChoice, ToolCallDelta
+from diglot.v1.completion_pb2 import ChatCompletion, Choice, FinishReason
 from diglot.v1.message_pb2 import ROLE_ASSISTANT, Audio, FunctionCall, Message, ToolCall
 
 from .errors import UpstreamInvalid
@@ -24,33 +28,60 @@ class Fold:
 
     def __init__(self) -> None:
         self._completion = ChatCompletion()
+        self._begun = False
+        # Of the last run that was: the next one mostly has the same.
+        self._mere_text: ChatCompletionChunk | None = None
         self._choices: dict[int, _Growing] = {}
         self._extra: Json = {}
 
-    def add(self, chunk: ChatCompletionChunk) -> None:
+    def add(self, burst: Burst) -> None:
+        for said in burst:
+            if not isinstance(said, TextRun):
+                self._add(said)
+            elif said.common is self._mere_text or is_mere_text(said.common):
+                self._mere_text = said.common
+                self._add_header(said.common)
+                self._growing(said.common.choices[0].index).content += said.texts
+            else:
+                for chunk in said:
+                    self._add(chunk)
+
+    def _add_header(self, chunk: ChatCompletionChunk) -> None:
         whole = self._completion
-        if not whole.id:
+        if not self._begun:
+            self._begun = True
             whole.id, whole.created, whole.model = chunk.id, chunk.created, chunk.model
-        if chunk.HasField("usage"):
-            whole.usage.CopyFrom(chunk.usage)
-        if chunk.HasField("service_tier"):
+        if has(chunk, "service_tier"):
             whole.service_tier = chunk.service_tier
-        if chunk.HasField("system_fingerprint"):
+        if has(chunk, "system_fingerprint"):
             whole.system_fingerprint = chunk.system_fingerprint
-        if chunk.HasField("moderation"):
+
+    def _add(self, chunk: ChatCompletionChunk) -> None:
+        whole = self._completion
+        self._add_header(chunk)
+        if has(chunk, "usage"):
+            whole.usage.CopyFrom(chunk.usage)
+        if has(chunk, "moderation"):
             whole.moderation.MergeFrom(chunk.moderation)
-        if chunk.HasField("extra_json"):
+        if has(chunk, "extra_json"):
             _add_extra(self._extra, chunk.extra_json)
-        for choice in chunk.choices:
-            growing = self._choices.get(choice.index)
-            if growing is None:
-                growing = self._choices[choice.index] = _Growing()
-            growing.add(choice)
+        choices = chunk.choices
+        for place in range(len(choices)):  # half the price of iterating
+            choice = choices[place]
+            self._growing(choice.index).add(choice)
+
+    def _growing(self, index: int) -> _Growing:
+        growing = self._choices.get(index)
+        if growing is None:
+            growing = self._choices[index] = _Growing()
+        return growing
 
     def completion(self) -> ChatCompletion:
         """The completion so far. Call once, when the stream has ended."""
         for index in sorted(self._choices):
-            self._choices[index].finish(self._completion.choices.add(index=index))
+            choice = self._completion.choices.add()
+            choice.index = index
+            self._choices[index].finish(choice)
         _put_extra(self._completion, self._extra, _COMPLETION)
         return self._completion
 
@@ -59,49 +90,55 @@ class _Growing:
     """One choice under way."""
 
     def __init__(self) -> None:
-        self._choice = Choice()
-        self._content: list[str] = []
-        self._has_content = False
+        self.content: list[str] = []
         self._refusal: list[str] = []
-        self._has_refusal = False
         self._reasoning: list[str] = []
         self._calls: dict[int, ToolCall] = {}
         self._texts: dict[int, list[str]] = {}
         self._extra: Json = {}
         self._message_extra: Json = {}
         self._call_extras: dict[int, tuple[Json, Json]] = {}
+        self._finish_reason: FinishReason.ValueType | None = None
+        # What is seldom said.
+        self._choice: Choice | None = None
 
     def add(self, choice: ChunkChoice) -> None:
-        delta = choice.delta
-        if delta.HasField("content"):
-            self._has_content = True
-            self._content.append(delta.content)
-        if choice.HasField("logprobs"):
-            self._choice.logprobs.MergeFrom(choice.logprobs)
-        if choice.HasField("finish_reason"):
-            self._choice.finish_reason = choice.finish_reason
-        if delta.HasField("reasoning_content"):
-            self._reasoning.append(delta.reasoning_content)
-        if delta.HasField("refusal"):
-            self._has_refusal = True
-            self._refusal.append(delta.refusal)
-        if delta.tool_calls:
-            self._add_tool_calls(delta)
-        message = self._choice.message
-        if delta.annotations:
-            message.annotations.extend(delta.annotations)
-        if delta.HasField("function_call"):
-            message.function_call.name += delta.function_call.name
-            message.function_call.arguments += delta.function_call.arguments
-        if delta.HasField("audio"):
-            _add_audio(message.audio, delta)
-        if choice.HasField("extra_json"):
+        # Of what deltas can say most say one thing, or nothing.
+        for field, value in choice.delta.ListFields():
+            match field.name:
+                case "content":
+                    self.content.append(value)
+                case "reasoning_content":
+                    self._reasoning.append(value)
+                case "refusal":
+                    self._refusal.append(value)
+                case "tool_calls":
+                    self._add_tool_calls(value)
+                case "annotations":
+                    self._rest.message.annotations.extend(value)
+                case "function_call":
+                    call = self._rest.message.function_call
+                    call.name += value.name
+                    call.arguments += value.arguments
+                case "audio":
+                    _add_audio(self._rest.message.audio, value)
+                case "extra_json":
+                    _add_extra(self._message_extra, value)
+        if has(choice, "finish_reason"):
+            self._finish_reason = choice.finish_reason
+        if has(choice, "logprobs"):
+            self._rest.logprobs.MergeFrom(choice.logprobs)
+        if has(choice, "extra_json"):
             _add_extra(self._extra, choice.extra_json)
-        if delta.HasField("extra_json"):
-            _add_extra(self._message_extra, delta.extra_json)
 
-    def _add_tool_calls(self, delta: Delta) -> None:
-        for piece in delta.tool_calls:
+    @property
+    def _rest(self) -> Choice:
+        if self._choice is None:
+            self._choice = Choice()
+        return self._choice
+
+    def _add_tool_calls(self, pieces: Iterable[ToolCallDelta]) -> None:
+        for piece in pieces:
             call = self._calls.setdefault(piece.index, ToolCall())
             text = self._texts.setdefault(piece.index, [])
             if piece.HasField("id"):
@@ -118,16 +155,17 @@ class _Growing:
                 _add_extra(of_function, piece.function.extra_json or "{}")
 
     def finish(self, choice: Choice) -> None:
-        index = choice.index
-        choice.CopyFrom(self._choice)
-        choice.index = index
+        if self._choice is not None:
+            choice.MergeFrom(self._choice)
+        if self._finish_reason is not None:
+            choice.finish_reason = self._finish_reason
         message: Message = choice.message
         message.role = ROLE_ASSISTANT
-        content = "".join(self._content)
+        content = "".join(self.content)
         # A call's first chunk says null; OpenAI answers null too, not "", beside tool calls.
-        if content or (self._has_content and not self._calls):
+        if content or (self.content and not self._calls):
             message.content = content
-        if self._has_refusal:
+        if self._refusal:
             message.refusal = "".join(self._refusal)
         if self._reasoning:
             message.reasoning_content = "".join(self._reasoning)
@@ -149,8 +187,7 @@ class _Growing:
         _put_extra(choice, self._extra, _CHOICE)
 
 
-def _add_audio(audio: Audio, delta: Delta) -> None:
-    piece = delta.audio
+def _add_audio(audio: Audio, piece: AudioDelta) -> None:
     if piece.HasField("id"):
         audio.id = piece.id
     if piece.HasField("data"):
@@ -174,5 +211,5 @@ def _put_extra(
     known: frozenset[str],
 ) -> None:
     """A chunk's JSON knows fewer keys than the completion's."""
-    if kept := {key: value for key, value in extra.items() if key not in known}:
+    if extra and (kept := {key: value for key, value in extra.items() if key not in known}):
         target.extra_json = written(kept)

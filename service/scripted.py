@@ -18,6 +18,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from diglot.burst import Burst, TextRun
 from diglot.v1 import completion_pb2 as c
 from diglot.v1 import message_pb2 as m
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
@@ -93,7 +94,7 @@ class ScriptedEngine:
 
     async def stream(
         self, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    ) -> AsyncGenerator[Burst, None]:
         script = _script(request)
         self.active += 1
         try:
@@ -104,20 +105,28 @@ class ScriptedEngine:
             delivered = c.Usage(prompt_tokens=prompt)
             call.meter.follow(lambda: delivered if delivered.completion_tokens else None)
             count = request.n if request.HasField("n") else 1
+            burst: list[ChatCompletionChunk | TextRun] = []
+            burst += (_opening(index, script) for index in range(count))
             for index in range(count):
-                yield _opening(index, script)
-            for index in range(count):
-                for number, chunk in enumerate(_spoken(request, script, index, usage)):
+                spoken = usage.completion_tokens
+                for number, said in enumerate(_spoken(request, script, index, usage)):
+                    waits = script.interval_ms or number % 32 == 31
+                    fails = script.fail is not None and number >= script.fail_after
+                    if burst and (waits or fails):
+                        delivered.completion_tokens = spoken
+                        yield burst
+                        burst = []
                     # An instant script comes in bursts, as a fast upstream's chunks do, and
                     # lets others run in between.
-                    if script.interval_ms or number % 32 == 31:
+                    if waits:
                         await asyncio.sleep(script.interval_ms / 1000)
-                    if script.fail is not None and number >= script.fail_after:
-                        _fail(script.fail)
-                    delivered.completion_tokens = usage.completion_tokens
-                    yield chunk
+                    if fails:
+                        _fail(script.fail or "")
+                    _add(burst, said)
+                    spoken = usage.completion_tokens
+            delivered.completion_tokens = usage.completion_tokens
             usage.total_tokens = usage.prompt_tokens + usage.completion_tokens
-            yield ChatCompletionChunk(usage=usage)
+            yield [*burst, ChatCompletionChunk(usage=usage)]
         finally:
             self.active -= 1
 
@@ -157,10 +166,19 @@ def _opening(index: int, script: Script) -> ChatCompletionChunk:
     return chunk
 
 
+def _add(burst: list[ChatCompletionChunk | TextRun], said: ChatCompletionChunk | TextRun) -> None:
+    last = burst[-1] if burst else None
+    if isinstance(said, TextRun) and isinstance(last, TextRun) and last.common is said.common:
+        last.texts += said.texts
+    else:
+        burst.append(said)
+
+
 def _spoken(
     request: CreateChatCompletionRequest, script: Script, index: int, usage: c.Usage
-) -> Iterator[ChatCompletionChunk]:
+) -> Iterator[ChatCompletionChunk | TextRun]:
     """The chunks of one choice after its opening. Counts tokens into `usage`."""
+    text_alone = _saying(request, index, "content", " ")
     limit = request.max_completion_tokens or request.max_tokens or 2**31
     finish: c.FinishReason.ValueType = c.FINISH_REASON_STOP
     spent = 0
@@ -171,7 +189,10 @@ def _spoken(
                 break
             spent += 1
             usage.completion_tokens += 1
-            yield _saying(request, index, field, token)
+            if field == "content" and not request.logprobs:
+                yield TextRun(text_alone, [token])
+            else:
+                yield _saying(request, index, field, token)
     if script.tool_calls and finish == c.FINISH_REASON_STOP:
         yield from _calls(script, index)
         if not _names_one(request):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Set
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Set
+from contextlib import aclosing
 from typing import Any
 
+from diglot.burst import Burst, chunks_of
 from diglot.service.call import Call
 from diglot.service.capability import EVERYTHING, Capability
 from diglot.service.readiness import Readiness
@@ -49,7 +51,7 @@ class FakeEngine:
 
     async def stream(
         self, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    ) -> AsyncGenerator[Burst, None]:
         self.asked += 1
         self.active += 1
         try:
@@ -61,14 +63,43 @@ class FakeEngine:
                     delta = chunk.choices.add().delta
                     delta.role = ROLE_ASSISTANT
                     delta.content = step
-                    yield chunk
+                    yield [chunk]
                 else:
                     await step()
             end = ChatCompletionChunk()
             end.choices.add(finish_reason=c.FINISH_REASON_STOP).delta.SetInParent()
-            yield end
+            yield [end]
         finally:
             self.active -= 1
+
+
+class BurstEngine(FakeEngine):
+    """Says these bursts, and nothing else."""
+
+    def __init__(self, *bursts: Burst) -> None:
+        super().__init__()
+        self.bursts = bursts
+
+    async def stream(
+        self, request: CreateChatCompletionRequest, call: Call
+    ) -> AsyncGenerator[Burst, None]:
+        for burst in self.bursts:
+            yield burst
+
+
+async def one_by_one(
+    bursts: AsyncGenerator[Burst, None],
+) -> AsyncGenerator[ChatCompletionChunk, None]:
+    """The chunks of a stream, which closes with this generator."""
+    async with aclosing(bursts):
+        async for burst in bursts:
+            for chunk in chunks_of(burst):
+                yield chunk
+
+
+def each(said: ChatCompletionChunk | Burst) -> Iterator[ChatCompletionChunk]:
+    """The chunks of what a stream yields: a stub's chunk, or a channel's burst."""
+    return iter((said,)) if isinstance(said, ChatCompletionChunk) else chunks_of(said)
 
 
 async def forever() -> None:

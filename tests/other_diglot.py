@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
+from engines import one_by_one
 from serving import ask
 
+from diglot.burst import Burst
 from diglot.service import errors
 from diglot.service.call import Call
 from diglot.service.chat import ChatService
@@ -37,14 +39,14 @@ class Recording(ScriptedEngine):
 
     async def stream(
         self, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    ) -> AsyncGenerator[Burst, None]:
         self.asked.append((request, call))
         if self.failure is not None:
             raise self.failure
         try:
-            async with aclosing(super().stream(request, call)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+            async with aclosing(super().stream(request, call)) as bursts:
+                async for burst in bursts:
+                    yield burst
         finally:
             self.freed.set()
 
@@ -96,4 +98,5 @@ async def asking(peer: Peer | str) -> AsyncIterator[PeerEngine]:
 async def chunks_of(
     engine: PeerEngine, request: CreateChatCompletionRequest | None = None, call: Call = CALL
 ) -> list[ChatCompletionChunk]:
-    return [chunk async for chunk in engine.stream(request or ask(model="ours"), call)]
+    bursts = engine.stream(request or ask(model="ours"), call)
+    return [chunk async for chunk in one_by_one(bursts)]

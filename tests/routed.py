@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import aclosing
 
-from engines import CALL, FakeEngine
+from engines import CALL, FakeEngine, one_by_one
 from serving import ask
 
 from diglot.service import errors
@@ -45,7 +45,7 @@ def in_order_of(group: Group) -> CreateChatCompletionRequest:
 
 
 async def text_of(engine: RoutedEngine, request: CreateChatCompletionRequest) -> str:
-    async with aclosing(engine.stream(request, CALL)) as chunks:
+    async with aclosing(one_by_one(engine.stream(request, CALL))) as chunks:
         return "".join([said(chunk) async for chunk in chunks])
 
 

@@ -11,6 +11,7 @@ import pytest
 from engines import FakeEngine
 from serving import ask
 
+from diglot.burst import chunks_of
 from diglot.facade import RemoteChannel
 from diglot.service import errors
 from diglot.service.chat import ChatService
@@ -42,8 +43,9 @@ async def asked(channel: RemoteChannel, request: CreateChatCompletionRequest, wa
     if way == "unary":
         answer = await channel.CreateChatCompletion(request, timeout=20, metadata=())
         return answer.choices[0].message.content
-    chunks = channel.StreamChatCompletion(request, timeout=20, metadata=())
-    return "".join([chunk.choices[0].delta.content async for chunk in chunks])
+    bursts = channel.StreamChatCompletion(request, timeout=20, metadata=())
+    chunks = [chunk async for burst in bursts for chunk in chunks_of(burst)]
+    return "".join(chunk.choices[0].delta.content for chunk in chunks)
 
 
 @pytest.mark.parametrize("way", ["unary", "stream"])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from engines import each
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from held_upstream import ANSWER, QUICK, SILENT, TALKING, HeldUpstream, held_upstream
@@ -91,10 +92,11 @@ class Client:
         content = ""
         finished = False
         call = self._chat.StreamChatCompletion(ask(question), timeout=60, metadata=self._metadata)
-        async for chunk in call:  # type: ignore[union-attr]  # as above
-            heard()
-            content += chunk.choices[0].delta.content
-            finished |= chunk.choices[0].HasField("finish_reason")
+        async for said in call:  # type: ignore[union-attr]  # as above
+            for chunk in each(said):
+                heard()
+                content += chunk.choices[0].delta.content
+                finished |= chunk.choices[0].HasField("finish_reason")
         assert (content, finished) == (ANSWER, True), "a clean end, but of half an answer"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from serving import ask
 
+from diglot.burst import Burst
 from diglot.service.call import Call
 from diglot.service.chat import ChatService
 from diglot.service.config import EmbeddedModel
@@ -22,7 +23,6 @@ from diglot.service.model_store import ModelStore
 from diglot.service.models import Models, ServedModel
 from diglot.service.routing import Deployment, Group, RoutedEngine
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
-from diglot.v1.chunk_pb2 import ChatCompletionChunk
 from diglot.v1.model_pb2 import Model
 
 CALLERS = 6
@@ -37,15 +37,15 @@ class Llama(EmbeddedEngine):
 
     async def stream(
         self, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    ) -> AsyncGenerator[Burst, None]:
         begun = False
         try:
-            async with aclosing(super().stream(request, call)) as chunks:
-                async for chunk in chunks:
+            async with aclosing(super().stream(request, call)) as bursts:
+                async for burst in bursts:
                     self.answering += not begun
                     begun = True
                     self.news.set()
-                    yield chunk
+                    yield burst
         finally:
             self.answering -= begun
 

@@ -13,7 +13,7 @@ over, as the API asks of its clients: they are how it grows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic_core import from_json
@@ -60,8 +60,12 @@ class MessageReader:
         self._finished = False
         self._stopped = False
 
-    def read(self, data: bytes) -> Iterator[ChatCompletionChunk]:
-        """The chunks that one event comes to: none, one, or several."""
+    def read(self, events: Sequence[bytes]) -> Iterator[ChatCompletionChunk]:
+        """The chunks that the events come to: none, one, or several each."""
+        for data in events:
+            yield from self._read(data)
+
+    def _read(self, data: bytes) -> Iterator[ChatCompletionChunk]:
         try:
             event = from_json(data)
         except ValueError:

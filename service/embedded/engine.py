@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+from diglot.burst import Burst
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
-from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from ..call import Call
 from ..capability import Capability
@@ -80,7 +80,7 @@ class EmbeddedEngine:
 
     def stream(
         self, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    ) -> AsyncGenerator[Burst, None]:
         form = AnswerForm.of(request)
         grammar = grammar_of(form, self._limits)
         if not self.readiness.ready:
@@ -93,7 +93,7 @@ class EmbeddedEngine:
         form: AnswerForm,
         grammar: str | None,
         call: Call,
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    ) -> AsyncGenerator[Burst, None]:
         if has_images(request):
             # llama.cpp would follow any URL, and decode anything: it gets only what was checked.
             request = await inline_images(request, self._media, self._web)
@@ -107,18 +107,18 @@ class EmbeddedEngine:
         )
         async with aclosing(
             in_turns(body, self._parallel, self._asking(request, form, call))
-        ) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        ) as bursts:
+            async for burst in bursts:
+                yield burst
 
     def _asking(
         self, request: CreateChatCompletionRequest, form: AnswerForm, call: Call
-    ) -> Callable[[Json], AsyncGenerator[ChatCompletionChunk, None]]:
+    ) -> Callable[[Json], AsyncGenerator[Burst, None]]:
         endpoint = Endpoint(self._process.base_url, self._process.api_key)
         # Its port is another one whenever it is started again.
         channel = HttpChannel(endpoint.url, endpoint.connect_timeout, reuse=False)
 
-        def asked(body: Json) -> AsyncGenerator[ChatCompletionChunk, None]:
+        def asked(body: Json) -> AsyncGenerator[Burst, None]:
             reader = LlamaChunkReader(request, self._model.name, form)
             return converse(channel, endpoint, body, call, reader, _lost)
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any
 
+from diglot.burst import Burst, chunks_of
 from diglot.v1 import completion_pb2 as c
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
@@ -170,8 +171,8 @@ def summed(one: c.Usage, other: c.Usage) -> c.Usage:
 async def in_turns(
     body: Json,
     parallel: int,
-    asked: Callable[[Json], AsyncGenerator[ChatCompletionChunk, None]],
-) -> AsyncGenerator[ChatCompletionChunk, None]:
+    asked: Callable[[Json], AsyncGenerator[Burst, None]],
+) -> AsyncGenerator[Burst, None]:
     """The answers that a request asks for, at most `parallel` at a time."""
     answers = body.get("n", 1)
     usage = None
@@ -179,12 +180,16 @@ async def in_turns(
         turn = body if answers <= parallel else {**body, "n": min(parallel, answers - first)}
         if first and "seed" in body:  # or each turn would say the same
             turn["seed"] = (body["seed"] + first) % _SEEDS
-        async with aclosing(asked(turn)) as chunks:
-            async for chunk in chunks:
-                for choice in chunk.choices:
-                    choice.index += first
-                if chunk.HasField("usage"):
-                    usage = chunk.usage if usage is None else summed(usage, chunk.usage)
-                else:
-                    yield chunk
-    yield ChatCompletionChunk(usage=usage)
+        async with aclosing(asked(turn)) as bursts:
+            async for burst in bursts:
+                chunks = []
+                for chunk in chunks_of(burst):
+                    for choice in chunk.choices:
+                        choice.index += first
+                    if chunk.HasField("usage"):
+                        usage = chunk.usage if usage is None else summed(usage, chunk.usage)
+                    else:
+                        chunks.append(chunk)
+                if chunks:
+                    yield chunks
+    yield [ChatCompletionChunk(usage=usage)]

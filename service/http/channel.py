@@ -33,7 +33,9 @@ class HttpChannel:
     """
 
     def __init__(self, url: str, connect_timeout: float, *, reuse: bool = True) -> None:
-        """Without `reuse` each request has a connection of its own. Raises ValueError."""
+        """In the running loop. Without `reuse` each request has a connection of its own. Raises
+        ValueError."""
+        self._loop = asyncio.get_running_loop()
         where = URL(url)
         if where.scheme not in ("http", "https") or not where.raw_host or not where.port:
             raise ValueError(f"not an HTTP URL: {url}")
@@ -86,14 +88,17 @@ class HttpChannel:
 
     def _request(self, headers: Mapping[str, str], body: bytes) -> bytes:
         """Raises ValueError where a header would be more than one."""
-        more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        if more.count("\n") != len(headers) or more.count("\r") != len(headers) or "\0" in more:
-            raise ValueError("A header holds a line break.")
-        return f"{self._head}{more}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        head = self._head
+        for name, value in headers.items():
+            line = f"{name}: {value}"
+            if "\n" in line or "\r" in line or "\0" in line:
+                raise ValueError("A header holds a line break.")
+            head += f"{line}\r\n"
+        return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
     def _kept(self) -> Connection | None:
         """A connection that is there and free."""
-        oldest = asyncio.get_running_loop().time() - _KEPT
+        oldest = self._loop.time() - _KEPT
         while self._idle:
             connection = self._idle.pop()
             if connection.open and connection.idle_since > oldest:
@@ -102,13 +107,14 @@ class HttpChannel:
         return None
 
     async def _connect(self) -> Connection:
-        loop = asyncio.get_running_loop()
         sock = await start_connection(
             await self._resolved(), happy_eyeballs_delay=_HEAD_START, interleave=1
         )
         try:
-            _, connection = await loop.create_connection(
-                lambda: Connection(self._keep if self._reuse else None, self._open.discard),
+            _, connection = await self._loop.create_connection(
+                lambda: Connection(
+                    self._loop, self._keep if self._reuse else None, self._open.discard
+                ),
                 sock=sock,
                 ssl=_tls() if self._tls else None,
                 server_hostname=self._host if self._tls else None,
@@ -124,37 +130,34 @@ class HttpChannel:
 
     async def _resolved(self) -> list[AddrInfoType]:
         """Its addresses, each time with another one in front: several servers may have one name."""
-        loop = asyncio.get_running_loop()
-        if not self._addresses or self._believed_until < loop.time():
-            self._addresses = deque(await self._look_up(loop))
-            self._believed_until = loop.time() + _RESOLVED
+        if not self._addresses or self._believed_until < self._loop.time():
+            self._addresses = deque(await self._look_up())
+            self._believed_until = self._loop.time() + _RESOLVED
         self._addresses.rotate(-1)
         return list(self._addresses)
 
-    async def _look_up(self, loop: asyncio.AbstractEventLoop) -> Sequence[AddrInfoType]:
+    async def _look_up(self) -> Sequence[AddrInfoType]:
         try:
             ipaddress.ip_address(self._host)
         except ValueError:
-            return await loop.getaddrinfo(
+            return await self._loop.getaddrinfo(
                 self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
             )
         return addr_to_addr_infos((self._host, self._port)) or ()
 
     def _keep(self, connection: Connection) -> None:
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
+        connection.idle_since = self._loop.time()
         self._idle.append(connection)
         if self._sweep is None:
-            self._sweep = loop.call_later(_KEPT, self._on_sweep)
+            self._sweep = self._loop.call_later(_KEPT, self._on_sweep)
 
     def _on_sweep(self) -> None:
         self._sweep = None
-        loop = asyncio.get_running_loop()
-        oldest = loop.time() - _KEPT
+        oldest = self._loop.time() - _KEPT
         while self._idle and self._idle[0].idle_since <= oldest:
             self._idle.popleft().close()
         if self._idle:
-            self._sweep = loop.call_at(self._idle[0].idle_since + _KEPT, self._on_sweep)
+            self._sweep = self._loop.call_at(self._idle[0].idle_since + _KEPT, self._on_sweep)
 
 
 @cache

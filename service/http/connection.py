@@ -16,12 +16,16 @@ class Connection(asyncio.Protocol):
     """Over TCP, or TLS."""
 
     def __init__(
-        self, keep: Callable[[Connection], None] | None, lost: Callable[[Connection], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        keep: Callable[[Connection], None] | None,
+        lost: Callable[[Connection], None],
     ) -> None:
         """`keep` is given it whenever it can have another request, and without that it has one
         only. `lost` is told of its end."""
         self.idle_since = 0.0
         """When it became free, in the loop's time."""
+        self._loop = loop
         self._keep = keep
         self._lost = lost
         self._transport: asyncio.Transport | None = None
@@ -36,7 +40,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             raise Broken("it hung up, or spoke first")
-        self._reply = Reply(self)
+        self._reply = Reply(self, self._loop)
         transport.write(request)
         return self._reply
 

@@ -45,6 +45,7 @@ class Reply:
         "_head",
         "_informal",
         "_last",
+        "_loop",
         "_parser",
         "_paused",
         "_pieces",
@@ -55,11 +56,12 @@ class Reply:
         "status",
     )
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, loop: asyncio.AbstractEventLoop) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
         """By their names in lower case; what came several times has a comma in between."""
         self._source = source
+        self._loop = loop
         self._parser = HttpResponseParser(self)
         self._head = 0
         self._informal = False
@@ -70,6 +72,11 @@ class Reply:
         self._last = False
         self._error: Broken | None = None
         self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of it has been read."""
+        return self._ended and not self._pieces
 
     async def begin(self) -> None:
         """Returns when the status and the headers are there. Raises Broken."""
@@ -107,14 +114,13 @@ class Reply:
         else:
             self._source.free()
 
-    async def _more(self) -> None:
+    def _more(self) -> asyncio.Future[None]:
+        """Done when more has come, or nothing more will."""
         if self._error is not None:
             raise self._error
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        # Not by asking for the running loop: that takes a system call.
+        self._waiter = self._loop.create_future()
+        return self._waiter
 
     # What the connection tells.
 

@@ -12,6 +12,7 @@ import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from diglot.burst import Burst
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chat_pb2_grpc import ChatServiceStub
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
@@ -83,7 +84,7 @@ class PeerEngine:
 
     def stream(
         self, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    ) -> AsyncGenerator[Burst, None]:
         if self._channel is None:
             raise NotReady("The server is not started.")
         return self._ask(self._channel, request, call)
@@ -116,7 +117,7 @@ class PeerEngine:
 
     async def _ask(
         self, channel: grpc.aio.Channel, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    ) -> AsyncGenerator[Burst, None]:
         metadata = [("x-request-id", call.request_id), *call.trace]
         if self._peer.api_key is not None:
             metadata.append(("authorization", f"Bearer {self._peer.api_key}"))
@@ -135,7 +136,7 @@ class PeerEngine:
                 if _says_something(chunk):
                     delivered.completion_tokens += chunk.merged_chunks or 1
                 chunk.ClearField("merged_chunks")
-                yield chunk
+                yield (chunk,)
         except grpc.aio.AioRpcError as error:
             raise without(self._peer.api_key, error_of(error, request.model)) from None
         except asyncio.CancelledError:

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Callable, Set
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from diglot.burst import Burst
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
-from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from ..call import Call
 from ..capability import Capability
@@ -56,7 +56,7 @@ class Deployment:
 
     async def stream(
         self, request: CreateChatCompletionRequest, call: Call, spare: Callable[[], bool]
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    ) -> AsyncGenerator[Burst, None]:
         """The engine's answer, counted, timed and judged. `spare` tells whether others can take
         over. A caller who leaves says nothing about the deployment."""
         circuit = self.circuit
@@ -65,11 +65,11 @@ class Deployment:
         self.in_flight += 1
         self.asked += 1
         try:
-            async with aclosing(self.engine.stream(request, call)) as chunks:
+            async with aclosing(self.engine.stream(request, call)) as bursts:
                 answered = False
                 while True:
                     try:
-                        chunk = await (watch.next(chunks) if watch else anext(chunks))
+                        burst = await (watch.next(bursts) if watch else anext(bursts))
                     except StopAsyncIteration:
                         break
                     if not answered:
@@ -78,7 +78,7 @@ class Deployment:
                         circuit.answered(probe)
                         if watch is not None:
                             watch.began()
-                    yield chunk
+                    yield burst
             circuit.succeeded()
         except InvalidRequest:
             circuit.answered(probe)

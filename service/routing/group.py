@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence, Set
 
+from diglot.burst import Burst
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
-from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from ..admission import Admission, Place
 from ..call import Call
@@ -89,7 +89,7 @@ class Group:
 
     def stream(
         self, deployment: Deployment, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    ) -> AsyncGenerator[Burst, None]:
         """What the deployment answers."""
 
         def spare() -> bool:

@@ -7,8 +7,8 @@ import logging
 from collections.abc import AsyncGenerator, Iterator, Sequence, Set
 from contextlib import aclosing
 
+from diglot.burst import Burst, messages_of
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
-from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from ..call import Call
 from ..capability import Capability
@@ -75,7 +75,7 @@ class RoutedEngine:
 
     async def stream(
         self, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    ) -> AsyncGenerator[Burst, None]:
         self._budget.earn()
         conversation = Conversation(request)
         failure: ChatError | None = None
@@ -97,12 +97,13 @@ class RoutedEngine:
                         if not admitted:
                             place = await group.enter(call, request.n or 1)
                             admitted = True
-                        async with aclosing(group.stream(deployment, asked, call)) as chunks:
-                            async for chunk in chunks:
+                        async with aclosing(group.stream(deployment, asked, call)) as bursts:
+                            async for burst in bursts:
                                 answered = True
                                 if not own:
-                                    chunk.model = group.name
-                                yield chunk
+                                    for message in messages_of(burst):
+                                        message.model = group.name
+                                yield burst
                         return
                     except FAILURES as error:
                         _log(call, group, deployment, error, begun=answered)

@@ -52,7 +52,7 @@ class Watch:
         DeadlineExceeded if the total passed while the consumer had an item."""
         if error := self._late():
             raise error
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None
         cancelling = task.cancelling()
         self._since = self._loop.time()

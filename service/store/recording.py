@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from diglot.burst import Burst, TextRun
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
@@ -15,27 +16,30 @@ from .store import CompletionStore
 
 
 async def recorded(
-    chunks: AsyncGenerator[ChatCompletionChunk, None],
+    bursts: AsyncGenerator[Burst, None],
     request: CreateChatCompletionRequest,
     call: Call,
     store: CompletionStore,
-) -> AsyncGenerator[ChatCompletionChunk, None]:
-    """The same chunks, each at once but the end: that waits until the completion is stored.
+) -> AsyncGenerator[Burst, None]:
+    """The same chunks, at once but for the end: that waits until the completion is stored.
 
     So storing delays no token, and who has seen an answer end will find it. A completion that
     fails or is abandoned is not stored; one that cannot be stored fails, with StoreUnavailable.
     """
     whole = Fold()
     growing = request.n or 1
-    end: list[ChatCompletionChunk] = []
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            whole.add(chunk)
-            growing -= sum(choice.HasField("finish_reason") for choice in chunk.choices)
-            if growing > 0:
-                yield chunk
-            else:
-                end.append(chunk)
+    end: list[ChatCompletionChunk | TextRun] = []
+    async with aclosing(bursts):
+        async for burst in bursts:
+            whole.add(burst)
+            begun = len(end)
+            for said in burst:
+                if isinstance(said, ChatCompletionChunk):
+                    growing -= sum(choice.HasField("finish_reason") for choice in said.choices)
+                if growing <= 0:
+                    end.append(said)
+            if at_once := burst[: len(burst) - len(end) + begun]:
+                yield at_once
     completion = whole.completion()
     completion.metadata.update(request.metadata)
     try:
@@ -43,5 +47,5 @@ async def recorded(
     except ChatError as error:
         error.worked = True
         raise
-    for chunk in end:
-        yield chunk
+    if end:
+        yield end

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 SECONDS = (
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
@@ -37,12 +37,10 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
-    def add(self, counts: Sequence[int], total: float) -> None:
-        """Many observations at once; `total` is their sum."""
-        mine = self.counts
-        for at, count in enumerate(counts):
-            if count:
-                mine[at] += count
+    def add(self, counts: Mapping[int, int], total: float) -> None:
+        """Many observations at once, by their place in `counts`; `total` is their sum."""
+        for at, count in counts.items():
+            self.counts[at] += count
         self.sum += total
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from opentelemetry.trace import Span
 from opentelemetry.util.types import AttributeValue
 
+from diglot.burst import Burst, messages_of
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 from diglot.v1.completion_pb2 import FinishReason
@@ -57,7 +58,7 @@ class TracedEngine:
 
     async def stream(
         self, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    ) -> AsyncGenerator[Burst, None]:
         model = self._provider.model.of(request.model)
         attributes = dict(_asked(request, model, self._provider))
         span = self._tracing.begin_attempt(call, f"chat {model}", attributes)
@@ -65,10 +66,10 @@ class TracedEngine:
         outcome = "cancelled"
         try:
             call = replace(call, trace=context_of(span))
-            async with aclosing(self.engine.stream(request, call)) as chunks:
-                async for chunk in chunks:
-                    heard.listen(chunk)
-                    yield chunk
+            async with aclosing(self.engine.stream(request, call)) as bursts:
+                async for burst in bursts:
+                    heard.listen(burst)
+                    yield burst
             outcome = "ok"
         except ChatError as error:
             outcome = name_of(error).lower()
@@ -91,14 +92,15 @@ class _Heard:
         self._last: ChatCompletionChunk | None = None
         self._usage: ChatCompletionChunk | None = None
 
-    def listen(self, chunk: ChatCompletionChunk) -> None:
-        self._last = chunk
-        for choice in chunk.choices:
-            if choice.HasField("finish_reason"):
-                reason = FinishReason.Name(choice.finish_reason)
-                self._finished[choice.index] = reason.removeprefix("FINISH_REASON_").lower()
-        if chunk.HasField("usage"):
-            self._usage = chunk
+    def listen(self, burst: Burst) -> None:
+        for chunk in messages_of(burst):
+            self._last = chunk
+            for choice in chunk.choices:
+                if choice.HasField("finish_reason"):
+                    reason = FinishReason.Name(choice.finish_reason)
+                    self._finished[choice.index] = reason.removeprefix("FINISH_REASON_").lower()
+            if chunk.HasField("usage"):
+                self._usage = chunk
 
     def tell(self, span: Span) -> None:
         if self._finished:

@@ -10,11 +10,12 @@ next chunk.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic_core import from_json
 
+from diglot.burst import TextRun
 from diglot.v1 import completion_pb2 as c
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
@@ -22,7 +23,7 @@ from diglot.v1.chunk_pb2 import ChatCompletionChunk
 from ..errors import UpstreamInvalid, UpstreamUnavailable
 from . import values
 from .alike import Alike
-from .delta import bare, in_place_of_text, opening, read_delta
+from .delta import bare, ending, in_place_of_text, opening, read_delta
 from .endings import Endings
 from .refusal import error_in
 from .tool_calls import ToolCallMender
@@ -56,14 +57,10 @@ class ChunkReader:
     """Whether keys that are not known go through."""
 
     def __init__(self, request: CreateChatCompletionRequest, model: str | None = None) -> None:
-        choice = request.tool_choice.WhichOneof("choice")
-        named = request.function_call.WhichOneof("choice") == "name"
-        self._names_a_tool = named or choice in ("function_name", "custom_name")
+        self._request = request
         self._model = model
         self._answering = model or ""
         self._choices: dict[int, _Choice] = {}
-        self._most_likely = request.top_logprobs
-        self._usage_wanted = request.stream_options.include_usage
         self.usage: c.Usage | None = None
         self._tokens = 0
         self._done = False
@@ -73,12 +70,20 @@ class ChunkReader:
         own = type(self) is not ChunkReader
         self._alike = None if own else Alike()
 
-    def read(self, data: bytes) -> Iterable[ChatCompletionChunk]:
-        """The chunks that one event comes to: none, one, or several."""
-        if self._alike is not None and (chunk := self._alike.read(data)) is not None:
-            self._tokens += 1
-            return (chunk,)
-        return self._read(data)
+    def read(self, events: Sequence[bytes]) -> Iterator[ChatCompletionChunk | TextRun]:
+        """The chunks that the events come to: none, one, or several each."""
+        at = 0
+        while at < len(events):
+            run = None
+            if self._alike is not None and not self._unknown.event:  # what waits goes with the next
+                run = self._alike.read(events, at)
+            if run is not None:
+                self._tokens += len(run.texts)
+                at += len(run.texts)
+                yield run
+            else:
+                yield from self._read(events[at])
+                at += 1
 
     def _read(self, data: bytes) -> Iterator[ChatCompletionChunk]:
         if data.startswith(b"[DONE]"):
@@ -140,8 +145,16 @@ class ChunkReader:
 
     def _unsaid(self) -> Iterator[ChatCompletionChunk]:
         """What came with the usage, or after all: with a usage that nobody asked for it is lost."""
-        if self._unknown.event and self._choices and (self.usage is None or not self._usage_wanted):
+        if not self._unknown.event or not self._choices:
+            return
+        if self.usage is None or not self._request.stream_options.include_usage:
             yield self._stamped(bare(min(self._choices)), {})
+
+    @property
+    def _names_a_tool(self) -> bool:
+        choice = self._request.tool_choice.WhichOneof("choice")
+        named = self._request.function_call.WhichOneof("choice") == "name"
+        return named or choice in ("function_name", "custom_name")
 
     def count(self, usage: c.Usage) -> None:
         """Takes a usage that the upstream sent. The last one counts: it is the whole."""
@@ -180,20 +193,25 @@ class ChunkReader:
         logprobs = body.get("logprobs")
         said = None
         if logprobs is not None or not calls or len(delta) > 1:
-            likely = self._most_likely
+            likely = 0 if logprobs is None else self._request.top_logprobs
             said = read_delta(index, delta, logprobs, likely, keep_unknown=self.keeps_unknown)
         # Nothing yet but a role: kept until it is known whether text or calls follow.
         if said is None and not calls and reason is None:
             return
         if index not in self._choices:
-            no_text = bool(calls) if said is None else in_place_of_text(said.choices[0].delta)
+            if said is None:
+                no_text = bool(calls)
+            else:
+                text = values.text(delta.get("content"))
+                no_text = not text and in_place_of_text(said.choices[0].delta)
             for lower in range(len(self._choices), index + 1):
                 self._choices[lower] = _Choice()
                 yield opening(lower, with_content=lower != index or not no_text)
         choice = self._choices[index]
         if said is not None:
             self._tokens += 1
-            choice.called_function |= said.choices[0].delta.HasField("function_call")
+            if delta.get("function_call"):
+                choice.called_function |= said.choices[0].delta.HasField("function_call")
             yield said
         elif calls:
             self._tokens += 1
@@ -215,7 +233,7 @@ class ChunkReader:
         self, index: int, choice: _Choice, reason: c.FinishReason.ValueType
     ) -> Iterator[ChatCompletionChunk]:
         choice.finished = True
-        if reason != c.FINISH_REASON_LENGTH:
+        if choice.calls and reason != c.FINISH_REASON_LENGTH:
             for mended in choice.calls.end():
                 chunk = ChatCompletionChunk()
                 chunk.choices.add(index=index).delta.tool_calls.append(mended)
@@ -229,9 +247,7 @@ class ChunkReader:
                 reason = c.FINISH_REASON_FUNCTION_CALL
             else:
                 reason = c.FINISH_REASON_STOP
-        chunk = bare(index)
-        chunk.choices[0].finish_reason = reason
-        yield chunk
+        yield ending(index, reason)
 
 
 class _Choice:

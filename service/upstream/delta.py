@@ -5,32 +5,53 @@ from __future__ import annotations
 from typing import Any
 
 from diglot.v1.chunk_pb2 import ChatCompletionChunk, ChunkChoice, Delta
+from diglot.v1.completion_pb2 import FinishReason
 from diglot.v1.message_pb2 import ROLE_ASSISTANT
 
 from . import values
+
+# To read a chunk takes a third of the time in which it is put together.
+_read = ChatCompletionChunk.FromString
+
+
+def _of_first(delta: Delta, **choice: Any) -> bytes:
+    choices = [ChunkChoice(index=0, delta=delta, **choice)]
+    return ChatCompletionChunk(choices=choices).SerializeToString()
+
+
+_BARE = _of_first(Delta())
+_OPENING = _of_first(Delta(role=ROLE_ASSISTANT))
+_OPENING_WITH_CONTENT = _of_first(Delta(role=ROLE_ASSISTANT, content=""))
+_ENDINGS = {
+    reason: _of_first(Delta(), finish_reason=reason) for reason in FinishReason.values() if reason
+}
 
 
 def in_place_of_text(delta: Delta) -> bool:
     """Whether it says something, and that something is why there is no text."""
     others = (delta.HasField(field) for field in ("function_call", "refusal", "audio"))
-    return any(others) and not delta.HasField("content")
+    return not delta.HasField("content") and any(others)
 
 
 def bare(index: int) -> ChatCompletionChunk:
     """It says nothing yet."""
-    chunk = ChatCompletionChunk()
-    chunk.choices.add(index=index).delta.SetInParent()
-    return chunk
+    return _of_choice(index, _BARE)
 
 
 def opening(index: int, *, with_content: bool) -> ChatCompletionChunk:
     """A choice's first: it says who speaks."""
-    chunk = ChatCompletionChunk()
-    choice = chunk.choices.add()
-    choice.index = index
-    choice.delta.role = ROLE_ASSISTANT
-    if with_content:
-        choice.delta.content = ""
+    return _of_choice(index, _OPENING_WITH_CONTENT if with_content else _OPENING)
+
+
+def ending(index: int, reason: FinishReason.ValueType) -> ChatCompletionChunk:
+    """A choice's last."""
+    return _of_choice(index, _ENDINGS[reason])
+
+
+def _of_choice(index: int, first: bytes) -> ChatCompletionChunk:
+    chunk = _read(first)
+    if index:
+        chunk.choices[0].index = index
     return chunk
 
 
@@ -38,18 +59,20 @@ def read_delta(
     index: int, delta: dict[str, Any], logprobs: Any, most_likely: int, *, keep_unknown: bool
 ) -> ChatCompletionChunk | None:
     """The chunk for everything in a delta but tool calls; None if it says nothing."""
+    said = [key for key, value in delta.items() if value and key not in ("role", "tool_calls")]
+    if not said and logprobs is None:
+        return None
     chunk = ChatCompletionChunk()
-    choice = chunk.choices.add()
-    choice.index = index
+    choice = chunk.choices.add(index=index)
+    target = choice.delta
     content = delta.get("content")
     if content and isinstance(content, str):
-        choice.delta.content = content
+        target.content = content
         # By far the commonest delta has this and nothing else.
-        if len(delta) == 1 and logprobs is None:
+        if len(said) == 1 and logprobs is None:
             return chunk
-    target = choice.delta
     reasoning = values.text(delta.get("reasoning_content") or delta.get("reasoning"))
-    if reasoning and len(delta) == 1 and logprobs is None:
+    if reasoning and len(said) == 1 and logprobs is None:
         target.reasoning_content = reasoning
         return chunk
     if isinstance(content, list):

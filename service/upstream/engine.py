@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
+from diglot.burst import Burst
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
-from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from ..call import Call
 from ..capability import EVERYTHING
@@ -29,7 +29,7 @@ class UpstreamEngine(HttpEngine):
 
     def stream(
         self, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    ) -> AsyncGenerator[Burst, None]:
         body = to_json(request)
         body["model"] = self._model.of(request.model)
         if request.store:
@@ -47,7 +47,7 @@ def converse(
     call: Call,
     reader: ChunkReader,
     lost: Callable[[], ChatError] = broken_off,
-) -> AsyncGenerator[ChatCompletionChunk, None]:
+) -> AsyncGenerator[Burst, None]:
     """Sends one request and yields what comes back. `lost` makes the error for a connection
     that cannot be had or breaks."""
     body["stream"] = True

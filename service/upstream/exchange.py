@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from pydantic_core import PydanticSerializationError, to_json
 
+from diglot.burst import Burst, TextRun
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from ..errors import ChatError, UpstreamInvalid, UpstreamUnavailable
@@ -23,8 +24,8 @@ Refused = Callable[[int, bytes, str | None], ChatError]
 class Reader(Protocol):
     """Turns one stream's events into chunks."""
 
-    def read(self, data: bytes) -> Iterable[ChatCompletionChunk]:
-        """The chunks that one event comes to."""
+    def read(self, events: Sequence[bytes]) -> Iterator[ChatCompletionChunk | TextRun]:
+        """The chunks that the events come to."""
 
     def end(self) -> Iterator[ChatCompletionChunk]:
         """What comes after the last event. Raises if the answer is not whole."""
@@ -42,7 +43,7 @@ async def exchange(
     reader: Reader,
     refused: Refused,
     lost: Callable[[], ChatError] = broken_off,
-) -> AsyncGenerator[ChatCompletionChunk, None]:
+) -> AsyncGenerator[Burst, None]:
     """Sends one request and yields what comes back. Closing the generator resets the connection."""
     events = EventReader()
     try:
@@ -56,21 +57,36 @@ async def exchange(
             kind, _, _ = reply.headers.get("content-type", "").partition(";")
             if kind.strip().lower() != "text/event-stream":
                 raise UpstreamInvalid("The upstream answered with something else than a stream.")
-            while piece := await reply.read():
-                for data in events.feed(piece):
-                    for chunk in reader.read(data):
-                        yield chunk
-            for data in events.end():
-                for chunk in reader.read(data):
-                    yield chunk
-            for chunk in reader.end():
-                yield chunk
+            ended = False
+            while not ended:
+                piece = await reply.read()
+                ended = reply.ended
+                burst: list[ChatCompletionChunk | TextRun] = []
+                fault = None
+                try:
+                    for said in _read(reader, events, piece, ended=ended):
+                        burst.append(said)  # noqa: PERF402  # it may fail midway
+                except ChatError as error:
+                    fault = error  # what came before it was said, and counts
+                if burst:
+                    yield burst
+                if fault is not None:
+                    raise fault
         finally:
             reply.close()
     except OSError:
         raise lost() from None
     except ChatError as error:
         raise without(_key_in(headers), error) from None
+
+
+def _read(
+    reader: Reader, events: EventReader, piece: bytes, *, ended: bool
+) -> Iterator[ChatCompletionChunk | TextRun]:
+    yield from reader.read(events.feed(piece))
+    if ended:
+        yield from reader.read(events.end())
+        yield from reader.end()
 
 
 def _key_in(headers: Mapping[str, str]) -> str | None:

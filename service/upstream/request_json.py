@@ -6,7 +6,10 @@ The inverse of the façade's mapping; a test drives random requests through both
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from google.protobuf.message import Message
 
 from diglot.v1 import chat_pb2, message_pb2, tool_pb2
 from diglot.v1.message_pb2 import Role
@@ -23,74 +26,16 @@ MODES = {
     if value
 }
 
-# Fields that stand in the contract as they stand in the JSON.
-SCALARS = (
-    "temperature",
-    "top_p",
-    "frequency_penalty",
-    "presence_penalty",
-    "seed",
-    "max_completion_tokens",
-    "max_tokens",
-    "n",
-    "logprobs",
-    "top_logprobs",
-    "parallel_tool_calls",
-    "reasoning_effort",
-    "verbosity",
-    "store",
-    "safety_identifier",
-    "user",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "service_tier",
-)
+# For each field of a message its name, and how its value is written, if not as it is.
+_Ways = dict[object, tuple[str, Callable[[Any], Any] | None]]
 
 
 def to_json(request: chat_pb2.CreateChatCompletionRequest) -> Json:
     """Everything that the request says, its vendor keys included; `stream` is not in it."""
-    body: Json = json.loads(request.extra_json) if request.HasField("extra_json") else {}
-    body["model"] = request.model
-    body["messages"] = [_message(message) for message in request.messages]
-    body |= present(request, SCALARS)
-    if request.logit_bias:
-        body["logit_bias"] = {str(token): _number(b) for token, b in request.logit_bias.items()}
-    if request.stop:
-        body["stop"] = list(request.stop)
-    if request.HasField("stream_options"):
-        options = request.stream_options
-        body["stream_options"] = present(options, ("include_usage", "include_obfuscation"))
-        body["stream_options"] |= beside(options)
-    if request.tools:
-        body["tools"] = [_tool(tool) for tool in request.tools]
-    if request.HasField("tool_choice"):
-        body["tool_choice"] = _tool_choice(request.tool_choice)
-    if request.functions:
-        body["functions"] = [_function(function) for function in request.functions]
-    if request.HasField("function_call"):
-        option = request.function_call
-        named = option.WhichOneof("choice") == "name"
-        body["function_call"] = {"name": option.name} if named else MODES[option.mode]
-    if request.HasField("response_format"):
-        body["response_format"] = _response_format(request.response_format)
-    if request.modalities:
-        body["modalities"] = list(request.modalities)
-    if request.HasField("audio"):
-        audio = request.audio
-        by_id = audio.WhichOneof("voice") == "voice_id"
-        voice = {"id": audio.voice_id} if by_id else audio.voice_name
-        body["audio"] = {"format": audio.format, "voice": voice}
-    if request.HasField("prediction"):
-        body["prediction"] = {"type": "content", "content": _content(request.prediction)}
-    if request.HasField("web_search_options"):
-        body["web_search_options"] = _web_search(request.web_search_options)
-    if request.HasField("moderation"):
-        body["moderation"] = _moderation(request.moderation)
-    if request.HasField("prompt_cache_options"):
-        body["prompt_cache_options"] = present(request.prompt_cache_options, ("mode", "ttl"))
-    if request.metadata:
-        body["metadata"] = dict(request.metadata)
-    return body
+    body: Json = {"model": request.model, "messages": []}
+    body |= _written(request, _OPTIONS)
+    extra: Json = body.pop("extra_json", {})
+    return extra | body
 
 
 def present(message: Any, fields: tuple[str, ...]) -> Json:
@@ -103,35 +48,48 @@ def beside(message: Extended) -> Json:
     return read(message.extra_json) if message.HasField("extra_json") else {}
 
 
-def _number(value: float) -> float | int:
-    """A bias is an integer in OpenAI's API; some servers refuse 5.0."""
-    return int(value) if value.is_integer() else value
+def _written(message: Message, ways: _Ways) -> Json:
+    """What of a message is set. To ask for each of its many fields takes several times as long."""
+    body: Json = {}
+    for field, value in message.ListFields():
+        name, written = ways[field]
+        body[name] = value if written is None else written(value)
+    return body
+
+
+def _ways(kind: type[Message], **written: Callable[[Any], Any]) -> _Ways:
+    return {field: (field.name, written.get(field.name)) for field in kind.DESCRIPTOR.fields}
+
+
+def _biases(biases: Mapping[int, float]) -> Json:
+    """An integer in OpenAI's API; some servers refuse 5.0."""
+    return {str(token): int(bias) if bias.is_integer() else bias for token, bias in biases.items()}
+
+
+def _messages(messages: Iterable[message_pb2.Message]) -> list[Json]:
+    return [_message(message) for message in messages]
 
 
 def _message(message: message_pb2.Message) -> Json:
-    body: Json = {"role": ROLES[message.role]}
-    if message.HasField("content") or message.parts:
-        body["content"] = _content(message)
-    elif message.role in (message_pb2.ROLE_ASSISTANT, message_pb2.ROLE_FUNCTION):
+    body = _written(message, _SAID)
+    if "parts" in body:
+        body["content"] = body.pop("parts")
+    elif "content" not in body and body["role"] in ("assistant", "function"):
         body["content"] = None
-    body |= present(message, ("name", "refusal", "tool_call_id", "reasoning_content"))
-    if message.HasField("audio"):
-        body["audio"] = {"id": message.audio.id}
-    if message.tool_calls:
-        body["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
-    if message.HasField("function_call"):
-        call = message.function_call
-        body["function_call"] = _function_call(call)
-    # Citations no server reads, and some refuse; of other kinds they may need the upstream's own.
-    if noted := [beside(one) for one in message.annotations if not one.HasField("url_citation")]:
-        body["annotations"] = noted
-    return body | beside(message)
+    if "annotations" in body and not body["annotations"]:
+        del body["annotations"]
+    if "extra_json" in body:
+        body |= body.pop("extra_json")
+    return body
 
 
-def _content(holder: message_pb2.Message | chat_pb2.Prediction) -> str | list[Json]:
-    if holder.HasField("content"):
-        return holder.content
-    return [_part(part) for part in holder.parts]
+def _parts(parts: Iterable[message_pb2.ContentPart]) -> list[Json]:
+    return [_part(part) for part in parts]
+
+
+def _annotations(annotations: Iterable[message_pb2.Annotation]) -> list[Json]:
+    """Citations no server reads, and some refuse; others may need those of their own."""
+    return [beside(one) for one in annotations if not one.HasField("url_citation")]
 
 
 def _part(part: message_pb2.ContentPart) -> Json:
@@ -158,6 +116,10 @@ def _part(part: message_pb2.ContentPart) -> Json:
     return body | beside(part)
 
 
+def _tool_calls(calls: Iterable[message_pb2.ToolCall]) -> list[Json]:
+    return [_tool_call(call) for call in calls]
+
+
 def _tool_call(call: message_pb2.ToolCall) -> Json:
     if call.WhichOneof("call") == "custom":
         custom = {"name": call.custom.name, "input": call.custom.input}
@@ -168,6 +130,10 @@ def _tool_call(call: message_pb2.ToolCall) -> Json:
 
 def _function_call(call: message_pb2.FunctionCall) -> Json:
     return {"name": call.name, "arguments": call.arguments} | beside(call)
+
+
+def _tools(tools: Iterable[tool_pb2.Tool]) -> list[Json]:
+    return [_tool(tool) for tool in tools]
 
 
 def _tool(tool: tool_pb2.Tool) -> Json:
@@ -182,6 +148,10 @@ def _tool(tool: tool_pb2.Tool) -> Json:
             grammar = {"syntax": custom.grammar.syntax, "definition": custom.grammar.definition}
             body["format"] = {"type": "grammar", "grammar": grammar}
     return {"type": "custom", "custom": body | beside(custom)} | beside(tool)
+
+
+def _functions(functions: Iterable[tool_pb2.FunctionDefinition]) -> list[Json]:
+    return [_function(function) for function in functions]
 
 
 def _function(function: tool_pb2.FunctionDefinition) -> Json:
@@ -204,6 +174,11 @@ def _tool_choice(choice: tool_pb2.ToolChoice) -> str | Json:
     return MODES[choice.mode]
 
 
+def _function_choice(option: chat_pb2.FunctionCallOption) -> str | Json:
+    named = option.WhichOneof("choice") == "name"
+    return {"name": option.name} if named else MODES[option.mode]
+
+
 def _response_format(form: chat_pb2.ResponseFormat) -> Json:
     kind = form.WhichOneof("format")
     if kind != "json_schema":
@@ -214,6 +189,25 @@ def _response_format(form: chat_pb2.ResponseFormat) -> Json:
         body["schema"] = json.loads(schema.schema_json)
     body |= present(schema, ("strict",))
     return {"type": kind, "json_schema": body | beside(schema)} | beside(form)
+
+
+def _stream_options(options: chat_pb2.StreamOptions) -> Json:
+    return present(options, ("include_usage", "include_obfuscation")) | beside(options)
+
+
+def _audio(audio: chat_pb2.AudioOptions) -> Json:
+    by_id = audio.WhichOneof("voice") == "voice_id"
+    voice = {"id": audio.voice_id} if by_id else audio.voice_name
+    return {"format": audio.format, "voice": voice}
+
+
+def _prediction(expected: chat_pb2.Prediction) -> Json:
+    content = expected.content if expected.HasField("content") else _parts(expected.parts)
+    return {"type": "content", "content": content}
+
+
+def _caching(options: chat_pb2.PromptCacheOptions) -> Json:
+    return present(options, ("mode", "ttl"))
 
 
 def _web_search(options: chat_pb2.WebSearchOptions) -> Json:
@@ -233,3 +227,35 @@ def _moderation(options: chat_pb2.ModerationOptions) -> Json:
             if options.policy.HasField(side)
         }
     return body
+
+
+_SAID = _ways(
+    message_pb2.Message,
+    role=ROLES.__getitem__,
+    parts=_parts,
+    audio=lambda audio: {"id": audio.id},
+    tool_calls=_tool_calls,
+    function_call=_function_call,
+    annotations=_annotations,
+    extra_json=read,
+)
+_OPTIONS = _ways(
+    chat_pb2.CreateChatCompletionRequest,
+    messages=_messages,
+    logit_bias=_biases,
+    stop=list,
+    stream_options=_stream_options,
+    tools=_tools,
+    tool_choice=_tool_choice,
+    functions=_functions,
+    function_call=_function_choice,
+    response_format=_response_format,
+    modalities=list,
+    audio=_audio,
+    prediction=_prediction,
+    web_search_options=_web_search,
+    moderation=_moderation,
+    prompt_cache_options=_caching,
+    metadata=dict,
+    extra_json=json.loads,
+)

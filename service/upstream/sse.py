@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 from ..errors import UpstreamInvalid
+
+# As numbers: bytes are searched for those without being asked first what they are.
+_LF, _CR = b"\n\r"
 
 LONGEST_EVENT = 16 * 2**20
 """Bytes that one event may take; a server that sends more is broken, or means harm."""
@@ -30,33 +33,53 @@ class EventReader:
 
         Raises UpstreamInvalid for an event that is too long.
         """
-        if b"\n" in piece:
-            whole = b"".join((*self._rest, piece)) if self._rest else piece
-            *lines, rest = whole.split(b"\n")
-            self._rest = [rest] if rest else []
-            self._held = len(rest)
-        else:
-            lines = []
-            self._rest.append(piece)
-            self._held += len(piece)
+        if _LF not in piece:
+            self._hold(piece)
+            return []
+        whole = b"".join((*self._rest, piece)) if self._rest else piece
+        self._rest.clear()
+        self._held = 0
+        events: list[bytes] = []
+        if not self._data and _CR not in whole:
+            # As nearly all servers send nearly all events: a line and a blank one.
+            *blocks, whole = whole.split(b"\n\n")
+            for block in blocks:
+                if block.startswith(b"data:") and _LF not in block:
+                    events.append(block[5:].strip())
+                else:
+                    self._read((*block.split(b"\n"), b""), events)
+            if not whole:
+                return events
+        *lines, rest = whole.split(b"\n")
+        self._read(lines, events)
+        if rest:
+            self._hold(rest)
+        return events
+
+    def _hold(self, piece: bytes) -> None:
+        self._rest.append(piece)
+        self._held += len(piece)
+        self._check()
+
+    def _check(self) -> None:
         if self._held + self._size > LONGEST_EVENT:
             raise UpstreamInvalid("The upstream sent an event that is too long.")
-        events = []
+
+    def _read(self, lines: Iterable[bytes], events: list[bytes]) -> None:
         for line in lines:
             if line.startswith(b"data:"):
                 self._size += len(line)  # also where it says nothing: it takes a place
                 self._data.append(line[5:].strip())
             elif self._data and not line.strip():
                 events.append(self._take())
-        return events
+        self._check()
 
-    def end(self) -> Iterator[bytes]:
+    def end(self) -> list[bytes]:
         """The event whose blank line an upstream left out when it closed, as some do.
 
         A torn line is dropped: half an event says nothing, and whoever needs it will miss it.
         """
-        if self._data:
-            yield self._take()
+        return [self._take()] if self._data else []
 
     def _take(self) -> bytes:
         data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)

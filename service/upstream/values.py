@@ -18,6 +18,7 @@ UNLIKELY = -9999.0
 
 _INT32_MAX = 2**31 - 1
 
+_COUNTS = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 _USAGE = known_keys(c.Usage)
 _DETAILS = {
     "prompt_tokens_details": known_keys(c.PromptTokensDetails),
@@ -80,6 +81,8 @@ def usage(body: dict[str, Any]) -> c.Usage:
         completion_tokens=completion,
         total_tokens=(count(prompt + completion) or 0) if total is None else total,
     )
+    if _COUNTS.issuperset(body):
+        return value
     for name, known in _DETAILS.items():
         details = body.get(name)
         if isinstance(details, dict):

@@ -12,6 +12,7 @@ import grpc
 import openai
 import pytest
 
+from diglot.burst import Burst
 from diglot.facade.errors import from_rpc_error
 from diglot.service import errors
 from diglot.service.call import Call
@@ -19,7 +20,6 @@ from diglot.service.scripted import ScriptedEngine
 from diglot.service.status import mapping, to_rpc_error
 from diglot.v1 import error_pb2
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
-from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from .scenarios import HELLO
 from .test_failures import details_of
@@ -104,12 +104,12 @@ class FailingEngine(ScriptedEngine):
 
     async def stream(
         self, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        async with aclosing(super().stream(request, call)) as chunks:
-            async for chunk in chunks:
+    ) -> AsyncGenerator[Burst, None]:
+        async with aclosing(super().stream(request, call)) as bursts:
+            async for burst in bursts:
                 if request.user:
                     raise failing(error_pb2.ErrorReason.Value(f"ERROR_REASON_{request.user}"))
-                yield chunk
+                yield burst
 
 
 async def test_every_row_from_the_engine_to_the_caller() -> None:

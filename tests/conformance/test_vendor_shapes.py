@@ -19,11 +19,11 @@ from aiohttp import web
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
+from diglot.burst import Burst
 from diglot.service.call import Call
 from diglot.service.scripted import ScriptedEngine
 from diglot.service.upstream import Endpoint, UpstreamEngine
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
-from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from . import plain
 from .plain import Json
@@ -69,7 +69,7 @@ class ReplayEngine(ScriptedEngine):
 
     def stream(
         self, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    ) -> AsyncGenerator[Burst, None]:
         return self._upstream.stream(request, call)
 
 

@@ -12,9 +12,11 @@ from typing import Any
 
 import grpc
 import openai
+from engines import each, one_by_one
 from openai import AsyncOpenAI
 from openai.resources.chat.completions import AsyncCompletions
 
+from diglot.burst import Burst
 from diglot.facade import Channel, FacadeOptions, HttpServer, RemoteChannel, build_app
 from diglot.facade.parse import parse
 from diglot.facade.to_contract import to_contract
@@ -29,7 +31,6 @@ from diglot.service.server import GrpcServer
 from diglot.service.store import CompletionStore
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chat_pb2_grpc import ChatServiceStub
-from diglot.v1.chunk_pb2 import ChatCompletionChunk
 from diglot.v1.model_pb2 import Model
 
 from . import plain
@@ -67,14 +68,14 @@ class RecordingEngine(ScriptedEngine):
 
     async def stream(
         self, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    ) -> AsyncGenerator[Burst, None]:
         copy = CreateChatCompletionRequest()
         copy.CopyFrom(request)
         self.requests.append(copy)
-        async with aclosing(super().stream(request, call)) as chunks:
+        async with aclosing(one_by_one(super().stream(request, call))) as chunks:
             async for chunk in chunks:
                 await asyncio.sleep(0)
-                yield chunk
+                yield [chunk]
 
 
 class Way(ABC):
@@ -113,8 +114,9 @@ class ByChannel(Way):
     async def stream(self, body: Json, key: str | None = KEY) -> AsyncGenerator[Json, None]:
         call = self.channel.StreamChatCompletion(to_request(body), **self._options(key))
         try:
-            async for chunk in call:
-                yield plain.from_contract(chunk)
+            async for said in call:
+                for chunk in each(said):
+                    yield plain.from_contract(chunk)
         finally:
             call.cancel()
 

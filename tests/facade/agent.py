@@ -9,10 +9,10 @@ from contextlib import aclosing
 
 from conformance.ways import RecordingEngine
 
+from diglot.burst import Burst
 from diglot.service.call import Call
 from diglot.v1 import message_pb2 as m
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
-from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 
 class Agent(RecordingEngine):
@@ -25,7 +25,7 @@ class Agent(RecordingEngine):
 
     async def stream(
         self, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    ) -> AsyncGenerator[Burst, None]:
         results = [one.content for one in request.messages if one.role == m.ROLE_TOOL]
         if results:
             said = CreateChatCompletionRequest()
@@ -33,8 +33,8 @@ class Agent(RecordingEngine):
             said.extra_json = json.dumps({"scripted": {"content": ", ".join(results)}})
             request = said
         try:
-            async with aclosing(super().stream(request, call)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+            async with aclosing(super().stream(request, call)) as bursts:
+                async for burst in bursts:
+                    yield burst
         finally:
             self.ended.set()

@@ -7,6 +7,7 @@ from typing import Any
 
 from grpc_health.v1 import health_pb2
 
+from diglot.burst import Burst
 from diglot.v1 import (
     chat_pb2,
     chunk_pb2,
@@ -62,9 +63,8 @@ class MemoryStream:
     def __init__(self, chunks: list[chunk_pb2.ChatCompletionChunk]) -> None:
         self._chunks = chunks
 
-    async def __aiter__(self) -> AsyncIterator[chunk_pb2.ChatCompletionChunk]:
-        for piece in self._chunks:
-            yield piece
+    async def __aiter__(self) -> AsyncIterator[Burst]:
+        yield self._chunks
 
     def cancel(self) -> bool:
         return False

@@ -6,10 +6,11 @@ import json
 
 import pytest
 from google.protobuf import text_format
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionChunk as OpenAIChunk
 
+from diglot.burst import Burst, TextRun, chunks_of
 from diglot.facade.chunk_to_json import ChunkEncoder, line
 from diglot.v1 import chunk_pb2
 
@@ -181,14 +182,64 @@ def test_the_encoder_writes_what_line_writes(
 ) -> None:
     encode = ChunkEncoder(include_usage)
     for piece in chunks:
-        written = encode(piece)
+        written = encode([piece])
         assert written == line(piece, include_usage)
         OpenAIChunk.model_validate(json.loads(written.removeprefix(b"data: ")))
+
+
+_RUN_TEXT = st.text(min_size=1, max_size=4) | st.sampled_from(
+    ['"', "\\", "\n", "\x00", "\x7f", "\u2028", "\u2029", "é", "東京", "👩‍🚀", _MARK, '"}}]']
+)
+_COMMON = st.builds(
+    chunk_pb2.ChatCompletionChunk,
+    id=st.sampled_from(["c", _MARK]),
+    created=st.just(17),
+    model=st.sampled_from(["m", "ö"]),
+    choices=st.builds(
+        chunk_pb2.ChunkChoice,
+        index=st.sampled_from([0, 1]),
+        delta=st.builds(chunk_pb2.Delta, content=_TEXT, extra_json=_EXTRA),
+        extra_json=_EXTRA,
+    ).map(lambda choice: [choice]),
+    service_tier=st.none() | st.just("default"),
+    system_fingerprint=st.none() | st.sampled_from(["fp", _MARK]),
+    extra_json=_EXTRA,
+)
+
+
+@st.composite
+def bursts(draw: st.DrawFn) -> list[Burst]:
+    """Of one stream: what is common to a run is common to another one, too."""
+    commons = draw(st.lists(_COMMON, min_size=1, max_size=3))
+    runs = st.builds(TextRun, st.sampled_from(commons), st.lists(_RUN_TEXT, min_size=1, max_size=4))
+    return draw(st.lists(st.lists(runs | _CHUNK, min_size=1, max_size=4), max_size=4))
+
+
+@given(bursts(), st.booleans())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_the_bytes_of_a_burst_are_those_of_its_chunks(
+    stream: list[Burst], include_usage: bool
+) -> None:
+    encode = ChunkEncoder(include_usage)
+    for burst in stream:
+        written = encode(burst)
+        assert written == b"".join(line(piece, include_usage) for piece in chunks_of(burst))
+        for event in written.split(b"\n\n")[:-1]:
+            OpenAIChunk.model_validate(json.loads(event.removeprefix(b"data: ")))
+
+
+def test_nobody_elses_run_is_written() -> None:
+    """Though it may lie where another one lay before: runs come and go."""
+    encode = ChunkEncoder(False)
+    for number in range(50):
+        run = TextRun(chunk(f'choices {{ index: {number} delta {{ content: "" }} }}'), ["a", "b"])
+        assert encode([run]) == b"".join(line(piece, False) for piece in run)
+        del run
 
 
 def test_the_encoder_does_not_depend_on_the_chunk_living_on() -> None:
     encode = ChunkEncoder(False)
     piece = chunk('choices { delta { content: "a" } }')
-    encode(piece)
+    encode([piece])
     piece.model = "other"
-    assert encode(piece) == line(piece, False)
+    assert encode([piece]) == line(piece, False)

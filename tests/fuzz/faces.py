@@ -22,6 +22,7 @@ from faulty_upstream import head
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
+from diglot.burst import Burst
 from diglot.facade import FacadeOptions, HttpServer, build_app
 from diglot.service.anthropic import Options
 from diglot.service.anthropic.request_json import to_json as to_anthropic
@@ -42,7 +43,6 @@ from diglot.service.upstream import Endpoint, UpstreamEngine
 from diglot.service.upstream.request_json import to_json as to_openai
 from diglot.v1 import chat_pb2, model_pb2
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
-from diglot.v1.chunk_pb2 import ChatCompletionChunk
 from diglot.v1.model_pb2 import Model
 
 from .target import Fault, OpenTarget, Target
@@ -60,15 +60,15 @@ class TranslatingEngine(ScriptedEngine):
 
     async def stream(
         self, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    ) -> AsyncGenerator[Burst, None]:
         for translate in TRANSLATIONS:
             with suppress(ChatError):
                 json.dumps(translate(request)).encode()
         told = CreateChatCompletionRequest()
         told.CopyFrom(request)
         told.ClearField("extra_json")  # a script could ask for failures, or for days
-        async for chunk in super().stream(told, call):
-            yield chunk
+        async for burst in super().stream(told, call):
+            yield burst
 
 
 def _openai(request: CreateChatCompletionRequest) -> Any:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from random import Random
 from typing import Any
 
 from conformance.shapes import shapes
 
+from diglot.burst import Burst, TextRun, chunks_of
 from diglot.facade import to_json
 from diglot.facade.chunk_to_json import ChunkEncoder, line
 from diglot.service.anthropic.event_reader import MessageReader
@@ -52,7 +53,7 @@ class StreamTarget:
             other = _outcome(self._twin(request), [data])
             if _without_made_up_ids(said) != _without_made_up_ids(other):
                 raise Fault("the short cut and the long way differ")
-        check_rules(said)
+        check_rules([*chunks_of(said)])
         check_encoding(said)
 
 
@@ -66,26 +67,23 @@ def pieces(data: bytes, random: Random) -> Iterator[bytes]:
         start = end
 
 
-def _outcome(reader: Reader, data: Iterable[bytes]) -> list[ChatCompletionChunk]:
+def _outcome(reader: Reader, data: Iterable[bytes]) -> Burst:
     """The chunks, until the end or an error; any other exception is a fault."""
-    chunks: list[ChatCompletionChunk] = []
+    said: list[ChatCompletionChunk | TextRun] = []
     events = EventReader()
-    try:
+    # A list takes in what comes before an error.
+    with suppress(ChatError):
         for piece in data:
-            for event in events.feed(piece):
-                chunks.extend(reader.read(event))
-        for event in events.end():
-            chunks.extend(reader.read(event))
-        chunks.extend(reader.end())
-    except ChatError:
-        pass
-    return chunks
+            said.extend(reader.read(events.feed(piece)))
+        said.extend(reader.read(events.end()))
+        said.extend(reader.end())
+    return said
 
 
-def _without_made_up_ids(chunks: list[ChatCompletionChunk]) -> list[ChatCompletionChunk]:
+def _without_made_up_ids(said: Burst) -> list[ChatCompletionChunk]:
     """Where an upstream gives a call no id, it gets a random one."""
     bare = []
-    for chunk in chunks:
+    for chunk in chunks_of(said):
         copy = ChatCompletionChunk()
         copy.CopyFrom(chunk)
         for choice in copy.choices:
@@ -116,20 +114,30 @@ def check_rules(chunks: list[ChatCompletionChunk]) -> None:
         raise Fault(f"choices that began as {begun}")
 
 
-def check_encoding(chunks: list[ChatCompletionChunk]) -> None:
+def check_encoding(said: Burst) -> None:
     """Both faces can say it, and the one's short cuts say the same."""
+    together = ChunkEncoder(include_usage=True)(said)
     encode = ChunkEncoder(include_usage=True)
     whole = Fold()
-    for chunk in chunks:
+    events = []
+    for chunk in chunks_of(said):
         chunk.SerializeToString()
-        event = encode(chunk)
+        event = encode([chunk])
+        events.append(event)
         if event != line(chunk, include_usage=True):
             raise Fault("an event that differs from the one written out")
         if not event.startswith(b"data: {") or not event.endswith(b"}\n\n") or b"\n" in event[:-2]:
             raise Fault("an event that is not one line")
         json.loads(event[6:])
-        whole.add(chunk)
-    json.loads(to_json.dumps(to_json.completion(whole.completion())))
+        whole.add([chunk])
+    if together != b"".join(events):
+        raise Fault("events that differ from what they are one by one")
+    at_once = Fold()
+    at_once.add(said)
+    completion = whole.completion()
+    if at_once.completion() != completion:
+        raise Fault("an answer that differs from what its chunks add up to")
+    json.loads(to_json.dumps(to_json.completion(completion)))
 
 
 def _requests() -> list[CreateChatCompletionRequest]:

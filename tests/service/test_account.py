@@ -154,13 +154,32 @@ async def test_gaps_are_counted_once_a_call_and_are_as_long_as_the_answer(
     account = Account("m", call(), streamed=True, metrics=metrics)
     account.admitted("m", store=False)
     for _ in range(5):
-        account.chunk()
+        account.chunks(1)
     gaps = metrics.models["m"].gaps
     assert sum(gaps.counts) == 0
     account.ended()
     account.close()
     assert sum(gaps.counts) == 4
     assert 0 < gaps.sum < metrics.models["m"].duration.sum
+
+
+async def test_chunks_that_come_together_have_no_pause_between_them(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the first of a burst comes after one, unless it is the first of all."""
+    now = 100.0
+    monkeypatch.setattr("diglot.service.account.time.perf_counter", lambda: now)
+    account = Account("m", call(), streamed=True, metrics=metrics)
+    account.admitted("m", store=False)
+    for later, count in ((0.5, 3), (0.2, 4), (0.02, 1)):
+        now += later
+        account.chunks(count)
+    account.ended()
+    account.close()
+    model = metrics.models["m"]
+    assert model.gaps.counts == [5 if not at else int(at in (4, 7)) for at in range(14)]
+    assert model.first_chunk.sum == pytest.approx(0.5)
+    assert model.gaps.sum == pytest.approx(0.22)
 
 
 async def test_refusals_and_failures_are_not_among_the_times_of_answers(metrics: Metrics) -> None:

@@ -7,20 +7,28 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
+from engines import BurstEngine, one_by_one
 from serving import ask, scripted_service
 
+from diglot.burst import Burst, TextRun, chunks_of
 from diglot.service.answer_check import AnswerCheck
 from diglot.service.call import Call
+from diglot.service.chat import ChatService
 from diglot.service.errors import InvalidAnswer
+from diglot.service.models import Models, ServedModel
+from diglot.service.store import CompletionStore, SqliteFile
 from diglot.v1 import completion_pb2 as c
 from diglot.v1 import tool_pb2 as t
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
+from diglot.v1.model_pb2 import Model
 
 CALL = Call(request_id="req_test", caller="tester")
 Json = dict[str, Any]
+Said = TypeVar("Said", ChatCompletionChunk, Burst)
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 REQUIRED = {"mode": t.TOOL_CHOICE_MODE_REQUIRED}
@@ -98,20 +106,20 @@ BROKEN: list[tuple[str, Json, Json, str]] = [
 ]  # fmt: skip
 
 
-async def collect(
-    chunks: AsyncGenerator[ChatCompletionChunk, None], seen: list[ChatCompletionChunk]
-) -> None:
+async def collect(said: AsyncGenerator[Said, None], seen: list[Said]) -> None:
     """`seen` also has what came before an error."""
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            seen.append(chunk)  # noqa: PERF401
+    async with aclosing(said):
+        async for each in said:
+            seen.append(each)  # noqa: PERF401
 
 
 @pytest.mark.parametrize(("fields", "script"), [pytest.param(*row[1:], id=row[0]) for row in KEPT])
 async def test_what_was_promised_passes(fields: Json, script: Json) -> None:
     async with scripted_service() as chat:
         whole = await chat.create(ask(script=script, **fields), CALL)
-        chunks = [chunk async for chunk in chat.stream(ask(script=script, **fields), CALL)]
+        chunks = [
+            chunk async for chunk in one_by_one(chat.stream(ask(script=script, **fields), CALL))
+        ]
     [choice] = whole.choices
     said = "".join(k.delta.content for chunk in chunks for k in chunk.choices)
     assert said == choice.message.content == script.get("content", "")
@@ -130,9 +138,55 @@ async def test_what_was_not_is_an_error_before_the_answer_ends(
             await chat.create(ask(script=script, **fields), CALL)
         seen: list[ChatCompletionChunk] = []
         with pytest.raises(InvalidAnswer, match=why):
-            await collect(chat.stream(ask(script=script, **fields), CALL), seen)
+            await collect(one_by_one(chat.stream(ask(script=script, **fields), CALL)), seen)
     assert seen
     assert not any(choice.finish_reason for chunk in seen for choice in chunk.choices)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+async def test_what_came_together_with_a_broken_promise_is_delivered_first(
+    stored: bool, tmp_path: Path
+) -> None:
+    """All of one burst, but for the end that breaks it, and what comes after that."""
+    store = CompletionStore(SqliteFile(tmp_path / "db"))
+    store.start()
+    request = ask(script=says("It is cold."), n=2, store=stored, **by_schema(strict=True))
+    try:
+        async with scripted_service(store) as chat:
+            assert len([burst async for burst in chat.engine.stream(request, CALL)]) == 1
+            bursts: list[Burst] = []
+            with pytest.raises(InvalidAnswer, match="form"):
+                await collect(chat.stream(request, CALL), bursts)
+            assert chat.engine.active == 0
+    finally:
+        await store.close()
+    [burst] = bursts
+    first, second, run = burst
+    assert isinstance(run, TextRun)
+    assert run.texts == ["It", " is", " cold."]
+    assert [chunk.choices[0].index for chunk in chunks_of([first, second])] == [0, 1]
+    assert len({chunk.id for chunk in chunks_of(burst)} - {""}) == 1
+
+
+async def test_a_choice_that_keeps_its_promise_ends_before_one_that_breaks_it() -> None:
+    def text(index: int, said: str) -> TextRun:
+        common = ChatCompletionChunk()
+        common.choices.add(index=index).delta.content = " "
+        return TextRun(common, [said])
+
+    def end(index: int) -> ChatCompletionChunk:
+        chunk = ChatCompletionChunk()
+        chunk.choices.add(index=index, finish_reason=c.FINISH_REASON_STOP)
+        return chunk
+
+    burst: Burst = [text(0, GOOD), text(1, "cold"), end(0), end(1)]
+    engine = BurstEngine(burst)
+    models = Models([ServedModel(Model(id="scripted"), engine)])
+    await models.start()
+    bursts: list[Burst] = []
+    with pytest.raises(InvalidAnswer, match="form"):
+        await collect(ChatService(models).stream(ask(n=2, **by_schema(strict=True)), CALL), bursts)
+    assert bursts == [burst[:3]]
 
 
 @pytest.mark.parametrize("fields", [by_schema(strict=True), tools(F, choice=REQUIRED)])

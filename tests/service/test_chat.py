@@ -8,6 +8,7 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 import pytest
+from engines import one_by_one
 from serving import ask, scripted_service
 
 from diglot.service import errors
@@ -21,7 +22,7 @@ CALL = Call(request_id="req_test", caller="tester")
 
 
 async def collect(chat: ChatService, **fields: Any) -> list[ChatCompletionChunk]:
-    return [chunk async for chunk in chat.stream(ask(**fields), CALL)]
+    return [chunk async for chunk in one_by_one(chat.stream(ask(**fields), CALL))]
 
 
 async def test_unary_is_the_fold_of_the_stream() -> None:
@@ -33,7 +34,7 @@ async def test_unary_is_the_fold_of_the_stream() -> None:
         for chunk in await collect(
             chat, script=script, n=3, logprobs=True, stream_options={"include_usage": True}
         ):
-            fold.add(chunk)
+            fold.add([chunk])
     folded = fold.completion()
     assert whole.id != folded.id
     whole.ClearField("id")

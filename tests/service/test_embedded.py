@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engines import one_by_one
 from serving import ask
 
+from diglot.burst import chunks_of
 from diglot.service import errors
 from diglot.service.call import Call
 from diglot.service.capability import Capability
@@ -71,7 +73,7 @@ async def _same_seed_same_text(chat: ChatService) -> None:
     """Whole and streamed."""
     whole = await chat.create(asked(), CALL)
     again = await chat.create(asked(), CALL)
-    chunks = [chunk async for chunk in chat.stream(asked(), CALL)]
+    chunks = [chunk async for chunk in one_by_one(chat.stream(asked(), CALL))]
     text = whole.choices[0].message.content
     assert text
     assert text == again.choices[0].message.content
@@ -97,7 +99,7 @@ async def _more_choices_than_slots(chat: ChatService) -> None:
     assert len(set(texts)) > 2
     spent = sum(6 for choice in whole.choices if choice.finish_reason == c.FINISH_REASON_LENGTH)
     assert spent <= whole.usage.completion_tokens <= 30
-    chunks = [chunk async for chunk in chat.stream(request, CALL)]
+    chunks = [chunk async for chunk in one_by_one(chat.stream(request, CALL))]
     firsts = [choice.index for chunk in chunks for choice in chunk.choices if choice.delta.role]
     assert firsts == list(range(5))
     for index, text in enumerate(texts):
@@ -126,7 +128,7 @@ async def _stop_strings_are_never_seen(chat: ChatService) -> None:
     assert cut.choices[0].message.content == text[: text.index(stop)]
     assert cut.choices[0].finish_reason == c.FINISH_REASON_STOP
     streamed = asked("Count to ten.", max_tokens=40, temperature=0, stop=["never", stop])
-    chunks = [chunk async for chunk in chat.stream(streamed, CALL)]
+    chunks = [chunk async for chunk in one_by_one(chat.stream(streamed, CALL))]
     said = "".join(choice.delta.content for chunk in chunks for choice in chunk.choices)
     assert said == text[: text.index(stop)]
 
@@ -159,10 +161,10 @@ async def _cut_short_it_is_accounted_to_the_token(chat: ChatService) -> None:
     whole = await chat.create(request, CALL)
     call = Call("req_cut", "tester")
     heard = 0
-    async with aclosing(chat.stream(request, call)) as chunks:
+    async with aclosing(chat.stream(request, call)) as bursts:
         while heard < 9:
-            for choice in (await anext(chunks)).choices:
-                heard += len(choice.logprobs.content)
+            for chunk in chunks_of(await anext(bursts)):
+                heard += sum(len(choice.logprobs.content) for choice in chunk.choices)
     usage = call.meter.usage()
     assert usage is not None
     assert usage.completion_tokens == heard
@@ -296,5 +298,5 @@ def test_usage_of_several_choices_is_summed() -> None:
         b'{"choices":[{"index":1,"delta":{},"finish_reason":"stop"}]}',
         b'{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":3,"total_tokens":12}}',
     ]
-    chunks = [chunk for event in events for chunk in reader.read(event)] + list(reader.end())
+    chunks = [*chunks_of([*reader.read(events)]), *reader.end()]
     assert chunks[-1].usage == c.Usage(prompt_tokens=9, completion_tokens=5, total_tokens=14)

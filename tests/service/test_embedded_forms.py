@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
+from engines import one_by_one
 from service.test_embedded import embedded
 from serving import ask
 
@@ -76,7 +77,7 @@ async def _a_required_call(chat: ChatService) -> Message:
 async def _streamed_as_header_and_fragments(
     chat: ChatService, request: CreateChatCompletionRequest, whole: c.ChatCompletion
 ) -> None:
-    chunks = [chunk async for chunk in chat.stream(request, CALL)]
+    chunks = [chunk async for chunk in one_by_one(chat.stream(request, CALL))]
     pieces = [piece for chunk in chunks for k in chunk.choices for piece in k.delta.tool_calls]
     texts: list[str] = []
     for piece in pieces:
@@ -174,7 +175,7 @@ async def _json_by_schema(chat: ChatService) -> None:
         whole = await chat.create(request, CALL)
         text = whole.choices[0].message.content
         jsonschema_rs.validate(WEATHER, json.loads(text))
-    chunks = [chunk async for chunk in chat.stream(request, CALL)]
+    chunks = [chunk async for chunk in one_by_one(chat.stream(request, CALL))]
     assert text == "".join(k.delta.content for chunk in chunks for k in chunk.choices)
     cut = await chat.create(asked(response_format={"json_schema": form}, max_tokens=3), CALL)
     assert cut.choices[0].finish_reason == c.FINISH_REASON_LENGTH

@@ -17,7 +17,7 @@ from diglot.v1.completion_pb2 import ChatCompletion, Choice
 def folded(*chunks: ChatCompletionChunk) -> ChatCompletion:
     whole = Fold()
     for chunk in chunks:
-        whole.add(chunk)
+        whole.add([chunk])
     return whole.completion()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from engines import each
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
@@ -21,6 +22,7 @@ from diglot.service.inprocess import InProcessChannel
 from diglot.service.keys import Caller
 from diglot.service.server import GrpcServer
 from diglot.v1 import chat_pb2, chat_pb2_grpc, model_pb2, model_pb2_grpc
+from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 
 class OneKey:
@@ -82,7 +84,8 @@ def details(error: grpc.aio.AioRpcError) -> dict[str, Any]:
 async def test_a_completion_whole_and_streamed(kind: str) -> None:
     async with serving(kind) as (channel, _):
         whole = await channel.CreateChatCompletion(ask("a b c"))
-        chunks = [chunk async for chunk in channel.StreamChatCompletion(ask("a b c"))]
+        stream = channel.StreamChatCompletion(ask("a b c"))
+        chunks = [chunk async for said in stream for chunk in each(said)]
     assert whole.choices[0].message.content == "a b c"
     texts = [chunk.choices[0].delta.content for chunk in chunks]
     assert "".join(texts) == "a b c"
@@ -107,11 +110,12 @@ async def test_a_refusal_names_the_field(kind: str, rpc: str) -> None:
 async def test_a_failure_after_the_first_chunk_ends_the_stream_with_its_status(kind: str) -> None:
     script = {"content": "a b c", "fail": "ENGINE_LOST", "fail_after": 1}
     async with serving(kind) as (channel, _):
-        chunks = aiter(channel.StreamChatCompletion(ask(script=script)))
-        assert (await anext(chunks)).choices[0].delta.role
-        assert (await anext(chunks)).choices[0].delta.content == "a"
+        chunks: list[ChatCompletionChunk] = []
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await anext(chunks)
+            await _hear(channel.StreamChatCompletion(ask(script=script)), chunks)
+    first, second = chunks
+    assert first.choices[0].delta.role
+    assert second.choices[0].delta.content == "a"
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     found = details(caught.value)
     assert found["ErrorInfo"].reason == "ENGINE_LOST"
@@ -262,6 +266,11 @@ async def test_a_stopping_server_finishes_what_is_in_flight() -> None:
             await stopping
         assert first.choices[0].delta.role
         assert rest[-1].choices[0].HasField("finish_reason")
+
+
+async def _hear(call: Any, chunks: list[ChatCompletionChunk]) -> None:
+    async for said in call:
+        chunks += each(said)
 
 
 async def _whole(call: Any) -> Any:

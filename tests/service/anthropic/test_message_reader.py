@@ -49,8 +49,7 @@ def read_data(
     *data: bytes, request: CreateChatCompletionRequest | None = None
 ) -> list[ChatCompletionChunk]:
     reader = MessageReader(request or CreateChatCompletionRequest())
-    chunks = [chunk for each in data for chunk in reader.read(each)]
-    return [*chunks, *reader.end()]
+    return [*reader.read(data), *reader.end()]
 
 
 def short(chunk: ChatCompletionChunk) -> Any:

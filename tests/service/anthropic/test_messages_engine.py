@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 import pytest
 from aiohttp import web
+from engines import one_by_one
 from messages_server import (
     HELLO,
     Handler,
@@ -27,7 +28,7 @@ CALL = Call(request_id="req_test", caller="tester")
 
 
 async def chunks_of(engine: AnthropicEngine) -> list[ChatCompletionChunk]:
-    return [chunk async for chunk in engine.stream(ask(), CALL)]
+    return [chunk async for chunk in one_by_one(engine.stream(ask(), CALL))]
 
 
 async def test_what_is_asked_of_it() -> None:

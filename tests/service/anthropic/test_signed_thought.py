@@ -28,8 +28,7 @@ BUDGET = Options(100, "budget")
 
 def read(*events: Json) -> list[ChatCompletionChunk]:
     reader = MessageReader(CreateChatCompletionRequest())
-    chunks = [chunk for data in EventReader().feed(sse(*events)) for chunk in reader.read(data)]
-    return [*chunks, *reader.end()]
+    return [*reader.read(EventReader().feed(sse(*events))), *reader.end()]
 
 
 def brought(chunks: list[ChatCompletionChunk]) -> list[Any]:
@@ -47,7 +46,7 @@ def brought(chunks: list[ChatCompletionChunk]) -> list[Any]:
 def folded(chunks: list[ChatCompletionChunk]) -> Any:
     fold = Fold()
     for chunk in chunks:
-        fold.add(chunk)
+        fold.add([chunk])
     return json.loads(fold.completion().choices[0].message.extra_json or "{}")
 
 
@@ -159,7 +158,7 @@ def test_thought_amid_the_answer_goes_back_to_where_it_stood(blocks: list[Json])
             events += block(index, each)
     fold = Fold()
     for chunk in read(start(), *events, *stopped("tool_use")):
-        fold.add(chunk)
+        fold.add([chunk])
     request = to_request({"model": "m", "messages": [HI, HI]})
     request.messages[1].CopyFrom(fold.completion().choices[0].message)
     body = to_json(request, "claude", Options())

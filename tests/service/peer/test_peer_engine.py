@@ -10,6 +10,7 @@ import pytest
 from other_diglot import CALL, LONG, OneKey, Recording, asking, chunks_of, other_diglot
 from serving import ask
 
+from diglot.burst import Burst
 from diglot.service import errors
 from diglot.service.call import Call
 from diglot.service.peer import Peer
@@ -104,11 +105,11 @@ class Stalled(ScriptedEngine):
 
     async def stream(
         self, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    ) -> AsyncGenerator[Burst, None]:
         self.came.set()
         try:
             await asyncio.Event().wait()
-            yield ChatCompletionChunk()
+            yield [ChatCompletionChunk()]
         finally:
             self.left.set()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from engines import one_by_one
 from other_diglot import CALL, Recording, asking, chunks_of, other_diglot
 from serving import ask
 
@@ -74,7 +75,7 @@ async def test_an_error_in_the_middle_comes_after_what_was_said() -> None:
     async with other_diglot() as peer, asking(peer.target) as asks:
         said: list[ChatCompletionChunk] = []
         with pytest.raises(errors.RateLimited):
-            await hear(asks.stream(ask(model="ours", script=script), CALL), said)
+            await hear(one_by_one(asks.stream(ask(model="ours", script=script), CALL)), said)
     assert "".join(chunk.choices[0].delta.content for chunk in said) == "hello there"
 
 
@@ -85,7 +86,7 @@ async def test_text_that_came_merged_is_counted_token_by_token() -> None:
     said: list[ChatCompletionChunk] = []
     async with other_diglot() as peer, asking(peer.target) as asks:
         with pytest.raises(errors.EngineLost):
-            await hear(asks.stream(ask(model="ours", script=script), call), said)
+            await hear(one_by_one(asks.stream(ask(model="ours", script=script), call)), said)
     assert len(said) < 90, "nothing was merged"
     usage = call.meter.usage()
     assert usage is not None

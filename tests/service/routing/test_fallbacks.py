@@ -6,10 +6,11 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
-from engines import CALL, FakeEngine, Step, forever
+from engines import CALL, BurstEngine, FakeEngine, Step, forever, one_by_one
 from routed import DOWN, group, said, text_of
 from serving import ask
 
+from diglot.burst import Burst, TextRun
 from diglot.service import errors
 from diglot.service.admission import Admission, Limits
 from diglot.service.call import Call
@@ -21,10 +22,19 @@ from diglot.v1.chunk_pb2 import ChatCompletionChunk
 async def test_when_all_fail_the_fallback_answers_under_its_name() -> None:
     engines = [FakeEngine(DOWN), FakeEngine(DOWN)]
     engine = RoutedEngine(group(*engines), [group(FakeEngine("stand-in"), name="other")])
-    chunks = [chunk async for chunk in engine.stream(ask(), CALL)]
+    chunks = [chunk async for chunk in one_by_one(engine.stream(ask(), CALL))]
     assert said(chunks[0]) == "stand-in"
     assert {chunk.model for chunk in chunks} == {"other"}
     assert [each.asked for each in engines] == [1, 1]
+
+
+async def test_a_fallback_names_itself_on_chunks_that_came_together_too() -> None:
+    opening, common = ChatCompletionChunk(model="its own"), ChatCompletionChunk(model="its own")
+    common.choices.add().delta.content = "a"
+    burst: Burst = [opening, TextRun(common, ["a", "b"]), TextRun(common, ["c"])]
+    engine = RoutedEngine(group(FakeEngine(DOWN)), [group(BurstEngine(burst), name="other")])
+    chunks = [chunk async for chunk in one_by_one(engine.stream(ask(), CALL))]
+    assert [chunk.model for chunk in chunks] == ["other"] * 4
 
 
 async def test_fallbacks_are_asked_in_their_order() -> None:
@@ -55,7 +65,7 @@ class Noting(FakeEngine):
 
     def stream(
         self, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    ) -> AsyncGenerator[Burst, None]:
         self.request = request
         return super().stream(request, call)
 

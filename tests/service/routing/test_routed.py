@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 import pytest
-from engines import CALL, Clock, FakeEngine, forever, run_in_no_time
+from engines import CALL, Clock, FakeEngine, forever, one_by_one, run_in_no_time
 from routed import DOWN, group, in_order, in_order_of, said, text_of
 from serving import ask
 
@@ -60,7 +60,7 @@ async def test_what_is_about_the_request_is_passed_on(failure: Exception) -> Non
 async def test_after_the_first_token_a_failure_is_the_end(failure: errors.ChatError) -> None:
     first, second = FakeEngine("half", failure), FakeEngine("second")
     engine = RoutedEngine(group(first, second), [group(FakeEngine("stand-in"), name="other")])
-    chunks = engine.stream(in_order([first, second]), CALL)
+    chunks = one_by_one(engine.stream(in_order([first, second]), CALL))
     assert said(await anext(chunks)) == "half"
     with pytest.raises(type(failure)):
         await anext(chunks)

@@ -17,9 +17,7 @@ def test_a_bound_belongs_to_the_range_below_it() -> None:
 def test_what_a_call_has_counted_is_added_at_its_end() -> None:
     histogram = Histogram(GAPS)
     histogram.observe(0.002)
-    counts = [0] * (len(GAPS) + 1)
-    counts[0], counts[-1] = 3, 1
-    histogram.add(counts, 20.5)
+    histogram.add({0: 3, len(GAPS): 1}, 20.5)
     assert sum(histogram.counts) == 5
     assert (histogram.counts[0], histogram.counts[1], histogram.counts[-1]) == (3, 1, 1)
     assert histogram.sum == 20.502

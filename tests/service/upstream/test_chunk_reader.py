@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diglot.burst import chunks_of
 from diglot.facade.to_json import completion, dumps
 from diglot.service import errors
 from diglot.service.fold import Fold
@@ -36,8 +37,7 @@ def read(
     *events: bytes, request: CreateChatCompletionRequest | None = None
 ) -> list[ChatCompletionChunk]:
     reader = ChunkReader(request or CreateChatCompletionRequest())
-    chunks = [chunk for event in events for chunk in reader.read(event)]
-    return chunks + list(reader.end())
+    return [*chunks_of([*reader.read(events), *reader.end()])]
 
 
 def short(chunk: ChatCompletionChunk) -> Any:
@@ -268,10 +268,14 @@ def test_what_is_mended(name: str) -> None:
 def test_the_end_is_told_when_nothing_more_can_come() -> None:
     """That is with [DONE], and not with the connection's end, for which some servers take time."""
     reader = ChunkReader(CreateChatCompletionRequest())
-    assert [short(chunk) for chunk in reader.read(said({"content": "a"}))][1:] == [("text", 0, "a")]
-    assert list(reader.read(said({}, "stop"))) == []
-    assert list(reader.read(b'{"choices":[],"usage":{"completion_tokens":1}}')) == []
-    assert [short(chunk) for chunk in reader.read(DONE)] == [("finish", 0, STOP)]
+
+    def told(event: bytes) -> list[Any]:
+        return [short(chunk) for chunk in chunks_of([*reader.read([event])])]
+
+    assert told(said({"content": "a"})) == [("role", 0, ""), ("text", 0, "a")]
+    assert told(said({}, "stop")) == []
+    assert told(b'{"choices":[],"usage":{"completion_tokens":1}}') == []
+    assert told(DONE) == [("finish", 0, STOP)]
     assert [short(chunk)[0] for chunk in reader.end()] == ["usage"]
 
 
@@ -393,5 +397,5 @@ def test_garbage_ends_in_an_error_of_ours(events: list[bytes]) -> None:
     whole = Fold()
     with suppress(errors.ChatError):
         for chunk in read(*events):
-            whole.add(ChatCompletionChunk.FromString(chunk.SerializeToString()))
+            whole.add([ChatCompletionChunk.FromString(chunk.SerializeToString())])
     assert json.loads(dumps(completion(whole.completion())))

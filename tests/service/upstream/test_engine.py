@@ -9,13 +9,17 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 from aiohttp import web
+from engines import one_by_one
 from multidict import CIMultiDict
 from serving import ask
 
+from diglot.burst import Burst
+from diglot.burst import chunks_of as burst_chunks
 from diglot.service import errors
 from diglot.service.call import Call
 from diglot.service.upstream import Endpoint, UpstreamEngine
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
+from diglot.v1.completion_pb2 import FINISH_REASON_STOP
 
 CALL = Call(request_id="req_test", caller="tester")
 ANSWER = (
@@ -44,8 +48,14 @@ async def upstream(handler: Handler, key: str | None = None) -> AsyncIterator[Up
         await runner.cleanup()
 
 
+async def hear(bursts: AsyncIterator[Burst], into: list[Burst]) -> None:
+    """What came before a failure is kept."""
+    async for burst in bursts:
+        into.append(burst)  # noqa: PERF401
+
+
 async def chunks_of(engine: UpstreamEngine) -> list[ChatCompletionChunk]:
-    return [chunk async for chunk in engine.stream(ask(), CALL)]
+    return [chunk async for chunk in one_by_one(engine.stream(ask(), CALL))]
 
 
 def answering(
@@ -175,6 +185,67 @@ async def test_nobody_listens() -> None:
     with pytest.raises(errors.UpstreamUnavailable, match="cannot be reached"):
         await chunks_of(engine)
     await engine.close()
+
+
+def text_of(bursts: list[Burst]) -> str:
+    chunks = [chunk for burst in bursts for chunk in burst_chunks(burst)]
+    return "".join(choice.delta.content for chunk in chunks for choice in chunk.choices)
+
+
+async def test_what_came_at_once_is_one_burst_its_end_included() -> None:
+    async with upstream(answering(ANSWER)) as engine:
+        [burst] = [burst async for burst in engine.stream(ask(), CALL)]
+    assert text_of([burst]) == "hi"
+    *_, last = burst_chunks(burst)
+    assert last.choices[0].finish_reason == FINISH_REASON_STOP
+
+
+@pytest.mark.parametrize("words", [2, 9])
+@pytest.mark.parametrize(
+    ("event", "kind", "message"),
+    [
+        (b"garbage", errors.UpstreamInvalid, "not JSON"),
+        (b"[]", errors.UpstreamInvalid, "not an object"),
+        (b'{"error":{"message":"Overloaded.","code":503}}', errors.UpstreamUnavailable, "not av"),
+        (
+            b'{"choices":[{"index":0,"delta":{},"finish_reason":"error"}]}',
+            errors.UpstreamUnavailable,
+            "gave up",
+        ),
+        (
+            b'{"model":"real","choices":[{"index":0,"delta":{"content":"\xff"}}]}',
+            errors.UpstreamInvalid,
+            "not JSON",
+        ),
+    ],
+    ids=["no JSON", "no object", "an error", "a failure", "no UTF-8"],
+)
+async def test_what_came_before_a_fault_in_the_same_piece_is_delivered_first(
+    words: int, event: bytes, kind: type[errors.ChatError], message: str
+) -> None:
+    """It was said, and counts; what comes after the fault was not."""
+    good = b'data: {"model":"real","choices":[{"index":0,"delta":{"content":"hi "}}]}\n\n'
+    call = Call(request_id="req_test", caller="tester")
+    bursts: list[Burst] = []
+    async with upstream(answering(good * words + b"data: " + event + b"\n\n" + good)) as engine:
+        with pytest.raises(errors.ChatError, match=message) as caught:
+            await hear(engine.stream(ask(), call), bursts)
+    assert type(caught.value) is kind
+    assert text_of(bursts) == "hi " * words
+    assert len(bursts) == 1
+    usage = call.meter.usage()
+    assert usage is not None
+    assert usage.completion_tokens == words
+
+
+async def test_an_end_that_lacks_comes_after_what_was_said() -> None:
+    """The connection ends with the piece that says half of the answer."""
+    said = b'data: {"choices":[{"index":0,"delta":{"content":"half"}}]}\n\n'
+    bursts: list[Burst] = []
+    async with upstream(answering(said)) as engine:
+        with pytest.raises(errors.UpstreamUnavailable, match="broke off"):
+            await hear(engine.stream(ask(), CALL), bursts)
+    assert text_of(bursts) == "half"
 
 
 async def test_a_connection_cut_in_the_middle_is_an_error_not_an_end() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from diglot.burst import chunks_of
 from diglot.service import errors
 from diglot.service.embedded.llama import LlamaChunkReader
 from diglot.service.upstream.chunk_reader import ChunkReader
@@ -29,8 +30,8 @@ HI, END = event({"content": "hi"}), event({}, "stop")
 
 def read(*events: dict[str, Any], reader: ChunkReader | None = None) -> list[ChatCompletionChunk]:
     reader = reader or ChunkReader(ASKED)
-    chunks = [chunk for one in events for chunk in reader.read(json.dumps(one).encode())]
-    return chunks + list(reader.end())
+    data = [json.dumps(one).encode() for one in events]
+    return [*chunks_of([*reader.read(data), *reader.end()])]
 
 
 def extras(chunk: ChatCompletionChunk) -> tuple[Any, Any, Any]:
@@ -194,7 +195,12 @@ def test_what_waits_is_bounded(waiting: dict[str, Any]) -> None:
     reader = ChunkReader(ASKED)
     data = json.dumps(waiting).encode()
     with pytest.raises(errors.UpstreamInvalid):
-        assert not [chunk for _ in range(2000) for chunk in reader.read(data)]
+        assert not [*reader.read([data] * 2000)]
+
+
+def test_what_waits_goes_with_the_next_chunk_though_that_is_like_those_before() -> None:
+    chunks = read(HI, HI, {"choices": [], "x": 1}, HI, HI, END)
+    assert [chunk.extra_json for chunk in chunks] == ["", "", "", '{"x":1}', "", ""]
 
 
 def test_a_long_answer_that_says_something_beside_every_token_is_none_of_that() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from diglot.before_waiting import before_waiting
+from diglot.facade.before_waiting import before_waiting
 
 
 class Flush:
