@@ -6,19 +6,22 @@ import asyncio
 import logging
 
 import grpc.aio
-from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
 from diglot.v1 import error_pb2
 from diglot.v1.error_pb2 import ErrorReason
 
 from .auth import Auth
 from .channel import Channel
+from .connection import HANDLER, not_http
 from .docs_routes import add_docs
 from .errors import ApiError, Refusal, from_refusal, from_rpc_error, internal_error
 from .options import OPTIONS, FacadeOptions
 from .request_id import REQUEST_ID, request_id
+from .response import JsonResponse
 from .routes import PUBLIC_PATHS, Routes
+from .server import STOPPING
 from .sse import is_gone
 from .stored import StoredRoutes
 from .watch import TRACE, Watch, trace_of
@@ -37,8 +40,9 @@ def build_app(
     """
     options = options or FacadeOptions()
     auth = Auth(channel, options.require_key)
-    app = web.Application(middlewares=[_answer_errors(auth, watch)])
+    app = web.Application()
     app[OPTIONS] = options
+    app[HANDLER] = _Answering(app, auth, watch).answer
     app.on_response_prepare.append(_name_request)
     Routes(channel, auth, options, to_api_error).add_to(app.router)
     StoredRoutes(channel, auth, options).add_to(app.router)
@@ -64,37 +68,58 @@ def to_api_error(error: BaseException) -> ApiError:
     return internal_error()
 
 
-def _answer_errors(auth: Auth, watch: Watch | None) -> Middleware:
-    """The one place where exceptions become answers."""
+class _Answering:
+    """What happens to every request: it gets a name, is shown to the watch, and handed to the one
+    that answers it; and exceptions become answers, here and nowhere else.
 
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        REQUEST_ID.set(request_id(request.headers.get("x-request-id")))
+    It stands in the place of aiohttp's own Application, whose middlewares are wrapped around each
+    request anew.
+    """
+
+    def __init__(self, app: web.Application, auth: Auth, watch: Watch | None) -> None:
+        self._app = app
+        self._router = app.router
+        self._auth = auth
+        self._watch = watch
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        try:
+            found = await self._router.resolve(request)
+            found.add_app(self._app)
+            found.freeze()
+            request._match_info = found  # as the Application does it: there is no other way
+            if hdrs.EXPECT in request.headers:
+                await found.expect_handler(request)
+        # An Expect that aiohttp does not know; a UnicodeError where it cannot be written down.
+        except (web.HTTPExpectationFailed, UnicodeError):
+            return not_http()
+        name = request_id(request.headers.get("x-request-id"))
+        REQUEST_ID.set(name)
         trace = trace_of(request.headers)
-        if watch is None:
+        if self._watch is None:
             TRACE.set(trace)
-            return await answered(request, handler)
-        look = watch.begin(request.method, _route(request), trace)
+            return await self._answered(request, found.handler)
+        look = self._watch.begin(request.method, _route(found), trace)
         TRACE.set(look.trace)
         status = None
         try:
-            response = await answered(request, handler)
+            response = await self._answered(request, found.handler)
             status = response.status
             return response
         finally:
-            look.end(status, REQUEST_ID.get())
+            look.end(status, name)
 
-    async def answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         protected = request.path not in PUBLIC_PATHS
         try:
             if protected:
-                auth.require_bearer(request)
+                self._auth.require_bearer(request)
             try:
-                return await handler(request)
+                response = await handler(request)
             except (Refusal, web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
                 # Our own knowledge, too, is for callers with a key.
                 if protected:
-                    await auth.check(request)
+                    await self._auth.check(request)
                 raise _as_refusal(error, request) from None
         except (Exception, asyncio.CancelledError) as error:
             if is_gone(request) and isinstance(error, ConnectionError | asyncio.CancelledError):
@@ -103,18 +128,19 @@ def _answer_errors(auth: Auth, watch: Watch | None) -> Middleware:
             told = to_api_error(error)
             if protected and isinstance(error, Refusal):
                 _log_refusal(request, error, told)
-            answer = _response(told)
+            response = JsonResponse(told.body, told.status, told.headers)
             if request.writer.output_size > 0:
                 # Too late for another answer. aiohttp closes the connection: the client sees
                 # that the one it has is not whole.
                 raise asyncio.CancelledError from None
-            return answer
+        # To close after a stream that did not say so would surprise its client.
+        if self._app[STOPPING].is_set() and not response.prepared:
+            response.force_close()
+        return response
 
-    return middleware
 
-
-def _route(request: web.Request) -> str:
-    resource = request.match_info.route.resource
+def _route(found: web.UrlMappingMatchInfo) -> str:
+    resource = found.route.resource
     return "" if resource is None else resource.canonical
 
 
@@ -147,16 +173,8 @@ def _as_refusal(error: Refusal | web.HTTPException, request: web.Request) -> Ref
     return Refusal(error_pb2.ERROR_REASON_UNKNOWN_URL, f"Invalid URL ({where})")
 
 
-def _response(error: ApiError) -> web.Response:
-    return web.Response(
-        status=error.status,
-        headers=error.headers,
-        body=error.body,
-        content_type="application/json",
-    )
-
-
 async def _name_request(request: web.Request, response: web.StreamResponse) -> None:
+    """For all but a JsonResponse, which does it by itself."""
     response.headers.setdefault("x-request-id", REQUEST_ID.get())
     # Instead of the versions of everything that could be attacked.
     response.headers["Server"] = "diglot"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -11,6 +12,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from diglot.v1 import error_pb2
 
 from .errors import Refusal
+
+_Bytes = TypeVar("_Bytes", bytes, bytearray)
 
 # Up to here a body is read before anyone knows whether its sender has a key.
 _UNCHECKED = 64 * 2**10
@@ -30,7 +33,7 @@ async def read_body(
     limit: int,
     timeout: float,
     check: Callable[[web.Request], Awaitable[None]],
-) -> bytearray:
+) -> bytes | bytearray:
     """The JSON text, decompressed. `check` is awaited before anything large is read.
 
     It may take `timeout` seconds to arrive, and longer where it is large: what comes in drips is
@@ -52,7 +55,7 @@ async def read_body(
         await _continue(request)
     try:
         if request.content.is_eof():
-            return await _read(request, limit)
+            return _small(request.content.read_nowait(), limit)
         async with asyncio.timeout(timeout) as allowed:
             return await _read(request, limit, allowed)
     except TimeoutError:
@@ -67,16 +70,19 @@ async def read_body(
         ) from None
 
 
-async def _read(
-    request: web.Request, limit: int, allowed: asyncio.Timeout | None = None
-) -> bytearray:
+async def _read(request: web.Request, limit: int, allowed: asyncio.Timeout) -> bytearray:
     body = bytearray()
     while piece := await request.content.readany():
         body += piece
-        if len(body) > limit:
-            raise _too_large(limit)
-        if allowed is not None and (until := allowed.when()) is not None:
+        _small(body, limit)
+        if (until := allowed.when()) is not None:
             allowed.reschedule(until + len(piece) / _SLOWEST)
+    return body
+
+
+def _small(body: _Bytes, limit: int) -> _Bytes:
+    if len(body) > limit:
+        raise _too_large(limit)
     return body
 
 

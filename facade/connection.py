@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeAlias
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -22,7 +23,12 @@ from aiohttp.web_protocol import RequestHandler
 from diglot.v1 import error_pb2
 
 from .errors import Refusal, from_refusal
-from .request_id import request_id
+from .request_id import REQUEST_ID, request_id
+from .response import JsonResponse
+
+Handler: TypeAlias = Callable[[Any], Awaitable[web.StreamResponse]]
+HANDLER: web.AppKey[Handler] = web.AppKey("handler")
+"""Answers all requests of an application, in the place of the application itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,11 @@ class Connection(RequestHandler):
         if self._looks >= looks:
             self.force_close()
 
+    def cancel_answer(self) -> None:
+        """Cancels what is under way, be it only the writing of it."""
+        if self._request_in_progress and self._task_handler is not None:
+            self._task_handler.cancel()
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -128,7 +139,7 @@ class Connection(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         if isinstance(exc, HttpProcessingError):
-            return _not_http()
+            return not_http()
         return super().handle_error(request, status, exc, message)
 
     def log_exception(self, *args: Any, exc_info: Any = None, **options: Any) -> None:
@@ -138,21 +149,14 @@ class Connection(RequestHandler):
 
 
 class _Server(web.Server):
-    def __init__(self, server: web.Server, patience: Patience, options: dict[str, Any]) -> None:
-        super().__init__(self._handle, request_factory=server.request_factory, **options)
-        self._application = server.request_handler
+    def __init__(
+        self, handler: Handler, server: web.Server, patience: Patience, options: dict[str, Any]
+    ) -> None:
+        super().__init__(handler, request_factory=server.request_factory, **options)
         self._patience = patience
 
     def __call__(self) -> RequestHandler:
         return Connection(self, self._patience, loop=self._loop, **self._kwargs)
-
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        try:
-            return await self._application(request)
-        # An Expect that aiohttp does not know fails before any middleware; with a UnicodeError,
-        # where the refusal cannot be written down.
-        except (web.HTTPExpectationFailed, UnicodeError):
-            return _not_http()
 
 
 class Runner(web.AppRunner):
@@ -163,7 +167,9 @@ class Runner(web.AppRunner):
         self._patience = patience
 
     async def _make_server(self) -> web.Server:
-        return _Server(await super()._make_server(), self._patience, self._kwargs)
+        server = await super()._make_server()
+        handler = self.app.get(HANDLER, server.request_handler)
+        return _Server(handler, server, self._patience, self._kwargs)
 
 
 def _too_late() -> bytes:
@@ -185,15 +191,11 @@ def _too_late() -> bytes:
     return "\r\n".join((*lines, "", "")).encode() + error.body
 
 
-def _not_http() -> web.Response:
+def not_http() -> JsonResponse:
     # aiohttp's own text quotes what was sent, keys included.
     refusal = Refusal(error_pb2.ERROR_REASON_INVALID_VALUE, "This is not a valid HTTP request.")
     error = from_refusal(refusal)
-    response = web.Response(
-        status=error.status,
-        headers={**error.headers, "x-request-id": request_id(None), "Server": "diglot"},
-        body=error.body,
-        content_type="application/json",
-    )
+    REQUEST_ID.set(request_id(None))
+    response = JsonResponse(error.body, error.status, error.headers)
     response.force_close()
     return response

@@ -20,6 +20,7 @@ from .request_message import JsonObject
 Json = dict[str, Any]
 _M = TypeVar("_M", bound=Message)
 
+_refuse_infinite = json.JSONEncoder(allow_nan=False).encode
 # Fields whose names are no keys in JSON, which may use them for something else.
 _NO_KEYS: dict[type[Message], set[str]] = {
     chat_pb2.ResponseFormat: {"text", "json_object"},
@@ -62,11 +63,13 @@ def with_extra(message: _M, body: JsonObject, param: str) -> _M:
 
 
 def beside(result: Json, message: Message) -> Json:
-    """What is known of a message with what is not. Raises ValueError if that is no object."""
+    """What is known of a message with what is not. Raises ValueError if that is no object, or has
+    a number in it that JSON cannot write."""
     if text := cast(Any, message).extra_json:
-        extra = from_json(text)
+        extra = from_json(text, allow_inf_nan=False)
         if not isinstance(extra, dict):
             raise ValueError("an extra_json is not an object")
+        _refuse_infinite(extra)  # 1e999 reads as infinity
         known = _known(message)
         for key, value in extra.items():
             if key not in known:

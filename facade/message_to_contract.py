@@ -20,25 +20,25 @@ _ROLES = {
 }
 
 
-def to_message(message: body.Message, place: int) -> message_pb2.Message:
+def fill_message(result: message_pb2.Message, message: body.Message, place: int) -> None:
     """Raises Refusal for a number in an unknown key that JSON cannot write."""
-    result = message_pb2.Message(role=_ROLES[message.role])
+    result.role = _ROLES[message.role]
     content = message.content
     if isinstance(content, str):
         result.content = content
     elif content is not None:
         result.parts.extend(to_parts(content, f"messages[{place}]"))
-    if isinstance(message, body.ToolMessage):
+    # By their roles, as isinstance is slow where pydantic has a say in it.
+    if message.role == "tool":
         result.tool_call_id = message.tool_call_id
         if isinstance(name := (message.__pydantic_extra__ or {}).get("name"), str):
             result.name = name  # not OpenAI's, but some servers want it
     elif message.name is not None:
         result.name = message.name
-    if isinstance(message, body.AssistantMessage):
+    if message.role == "assistant":
         _add_answer(result, message, place)
     if message.__pydantic_extra__:
         with_extra(result, message, f"messages[{place}]")
-    return result
 
 
 def to_parts(parts: Iterable[body.Part], path: str) -> list[message_pb2.ContentPart]:

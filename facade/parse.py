@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any, cast
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from diglot.v1 import error_pb2
 
 from .errors import Refusal
 from .request import CompletionRequest, UpdateRequest
-from .request_message import JsonObject
-
-_Body = TypeVar("_Body", bound=JsonObject)
 
 _EXPECTED = {
     "string_type": "a string",
@@ -30,18 +28,22 @@ _UNTAGGED = frozenset({"prediction", "user_location"})
 # These name the object, but mean its key.
 _TAG_ERRORS = ("union_tag_not_found", "union_tag_invalid")
 
+# What the models' own model_validate calls, without what it does around it.
+_COMPLETION = TypeAdapter(CompletionRequest).validator.validate_python
+_UPDATE = TypeAdapter(UpdateRequest).validator.validate_python
+
 
 def parse(body: bytes | bytearray) -> CompletionRequest:
     """Raises Refusal. Of a key given twice the last one counts, as in most parsers."""
-    return _parse(body, CompletionRequest)
+    return cast(CompletionRequest, _parse(body, _COMPLETION))
 
 
 def parse_update(body: bytes | bytearray) -> UpdateRequest:
     """Likewise."""
-    return _parse(body, UpdateRequest)
+    return cast(UpdateRequest, _parse(body, _UPDATE))
 
 
-def _parse(body: bytes | bytearray, kind: type[_Body]) -> _Body:
+def _parse(body: bytes | bytearray, validate: Callable[[object], Any]) -> Any:
     try:
         # Refuses by itself: what is not UTF-8, lone surrogates, NaN, and more than 200 levels.
         document = from_json(body, allow_inf_nan=False)
@@ -56,7 +58,7 @@ def _parse(body: bytes | bytearray, kind: type[_Body]) -> _Body:
             "The JSON body of your request must be an object.",
         )
     try:
-        return kind.model_validate(document)
+        return validate(document)
     except ValidationError as error:
         # Without the causes: a traceback of them would hold the body.
         faults = error.errors(include_url=False)

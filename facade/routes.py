@@ -20,6 +20,7 @@ from .chunk_to_json import ChunkEncoder
 from .errors import ApiError, Refusal
 from .options import FacadeOptions
 from .parse import parse
+from .response import JsonResponse, json_response
 from .server import STOPPING
 from .sse import stream_events
 from .timeout import timeout_of
@@ -63,32 +64,32 @@ class Routes:
             answer = await self._channel.CreateChatCompletion(
                 message, timeout=timeout, metadata=metadata
             )
-            return _json(to_json.completion(answer))
+            return json_response(to_json.completion(answer))
         call = self._channel.StreamChatCompletion(message, timeout=timeout, metadata=metadata)
         encode = ChunkEncoder(message.stream_options.include_usage)
         return await stream_events(request, call, encode, options.keepalive, self._to_api_error)
 
-    async def list_models(self, request: web.Request) -> web.Response:
+    async def list_models(self, request: web.Request) -> JsonResponse:
         answer = await self._channel.ListModels(
             ListModelsRequest(),
             timeout=timeout_of(request, self._options.timeout),
             metadata=self._auth.metadata(request),
         )
-        return _json(to_json.models(answer))
+        return json_response(to_json.models(answer))
 
-    async def get_model(self, request: web.Request) -> web.Response:
+    async def get_model(self, request: web.Request) -> JsonResponse:
         answer = await self._channel.GetModel(
             GetModelRequest(id=request.match_info["id"]),
             timeout=timeout_of(request, self._options.timeout),
             metadata=self._auth.metadata(request),
         )
-        return _json(to_json.model(answer))
+        return json_response(to_json.model(answer))
 
-    async def healthz(self, request: web.Request) -> web.Response:
+    async def healthz(self, request: web.Request) -> JsonResponse:
         """Whether this process lives. It does."""
-        return _json({"status": "ok"})
+        return json_response({"status": "ok"})
 
-    async def readyz(self, request: web.Request) -> web.Response:
+    async def readyz(self, request: web.Request) -> JsonResponse:
         """Whether a completion would be answered now."""
         if request.app[STOPPING].is_set():
             raise _not_ready("it stops")
@@ -100,7 +101,7 @@ class Routes:
             raise _not_ready(_REASONS.get(error.code(), "its health is unknown")) from None
         if answer.status != HealthCheckResponse.SERVING:
             raise _not_ready(f"it says {HealthCheckResponse.ServingStatus.Name(answer.status)}")
-        return _json({"status": "ready"})
+        return json_response({"status": "ready"})
 
 
 _REASONS = {
@@ -111,7 +112,3 @@ _REASONS = {
 
 def _not_ready(reason: str) -> Refusal:
     return Refusal(error_pb2.ERROR_REASON_NOT_READY, f"The service is not ready: {reason}.")
-
-
-def _json(body: to_json.Json) -> web.Response:
-    return web.Response(body=to_json.dumps(body), content_type="application/json")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
 from .connection import Connection, Patience, Runner
 from .options import OPTIONS, FacadeOptions
@@ -51,9 +50,7 @@ class HttpServer:
         self._port = port
         self._ssl_context = ssl_context
         self._sockets = sockets
-        self._handlers: set[asyncio.Task[object]] = set()
         self._stopping = app[STOPPING] = asyncio.Event()
-        app.middlewares.insert(0, self._track())
         app.on_response_prepare.append(self._say_close)
         options = app.get(OPTIONS, FacadeOptions())
         # A handler is cancelled when its client has gone. Without that a generation would
@@ -122,22 +119,11 @@ class HttpServer:
             # The second time for those that cannot say farewell, as their client does not read.
             for _ in range(2):
                 if not closing.done():
-                    for handler in self._handlers:
-                        handler.cancel()
+                    for connection in _connections(server):
+                        connection.cancel_answer()
                     await asyncio.wait({closing}, timeout=_FAREWELL)
             await closing
         await self._runner.cleanup()
-
-    def _track(self) -> Middleware:
-        @web.middleware
-        async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-            task = asyncio.current_task()
-            assert task is not None
-            self._handlers.add(task)
-            task.add_done_callback(self._handlers.discard)
-            return await handler(request)
-
-        return middleware
 
     async def _say_close(self, request: web.Request, response: web.StreamResponse) -> None:
         """Or its client would ask again on a connection that is about to be closed."""
@@ -151,9 +137,14 @@ async def _drain(server: web.Server, grace: float) -> None:
     loop = asyncio.get_running_loop()
     ends = loop.time() + grace
     while server.connections and (left := ends - loop.time()) > 0:
-        for connection in server.connections:
-            assert isinstance(connection, Connection)
+        for connection in _connections(server):
             connection.close_if_silent(_LOOKS)
         await asyncio.sleep(min(left, _SILENCE / _LOOKS))
         # Timers come first in a turn of the loop: what has arrived meanwhile is to be seen.
         await asyncio.sleep(0)
+
+
+def _connections(server: web.Server) -> Iterator[Connection]:
+    for connection in server.connections:
+        assert isinstance(connection, Connection)
+        yield connection

@@ -15,6 +15,7 @@ from .channel import Channel
 from .errors import Refusal
 from .options import FacadeOptions
 from .parse import parse_update
+from .response import JsonResponse, json_response
 from .timeout import timeout_of
 
 _ORDERS = {"asc": chat_pb2.LIST_ORDER_ASCENDING, "desc": chat_pb2.LIST_ORDER_DESCENDING}
@@ -41,7 +42,7 @@ class StoredRoutes:
         router.add_delete(one, self.delete)
         router.add_get(f"{one}/messages", self.messages)
 
-    async def list(self, request: web.Request) -> web.Response:
+    async def list(self, request: web.Request) -> JsonResponse:
         asked = chat_pb2.ListChatCompletionsRequest(
             after=request.query.get("after"),
             limit=_limit(request),
@@ -52,17 +53,17 @@ class StoredRoutes:
         answer = await self._channel.ListChatCompletions(
             asked, timeout=timeout_of(request, self._timeout), metadata=self._auth.metadata(request)
         )
-        return _json(stored_to_json.completions(answer))
+        return json_response(stored_to_json.completions(answer))
 
-    async def get(self, request: web.Request) -> web.Response:
+    async def get(self, request: web.Request) -> JsonResponse:
         answer = await self._channel.GetChatCompletion(
             chat_pb2.GetChatCompletionRequest(id=request.match_info["completion_id"]),
             timeout=timeout_of(request, self._timeout),
             metadata=self._auth.metadata(request),
         )
-        return _json(to_json.completion(answer))
+        return json_response(to_json.completion(answer))
 
-    async def update(self, request: web.Request) -> web.Response:
+    async def update(self, request: web.Request) -> JsonResponse:
         body = await read_body(request, self._max_body, self._body_timeout, self._auth.check)
         asked = chat_pb2.UpdateChatCompletionRequest(
             id=request.match_info["completion_id"], metadata=parse_update(body).metadata
@@ -70,17 +71,17 @@ class StoredRoutes:
         answer = await self._channel.UpdateChatCompletion(
             asked, timeout=timeout_of(request, self._timeout), metadata=self._auth.metadata(request)
         )
-        return _json(to_json.completion(answer))
+        return json_response(to_json.completion(answer))
 
-    async def delete(self, request: web.Request) -> web.Response:
+    async def delete(self, request: web.Request) -> JsonResponse:
         answer = await self._channel.DeleteChatCompletion(
             chat_pb2.DeleteChatCompletionRequest(id=request.match_info["completion_id"]),
             timeout=timeout_of(request, self._timeout),
             metadata=self._auth.metadata(request),
         )
-        return _json(stored_to_json.deletion(answer))
+        return json_response(stored_to_json.deletion(answer))
 
-    async def messages(self, request: web.Request) -> web.Response:
+    async def messages(self, request: web.Request) -> JsonResponse:
         asked = chat_pb2.ListChatCompletionMessagesRequest(
             id=request.match_info["completion_id"],
             after=request.query.get("after"),
@@ -90,7 +91,7 @@ class StoredRoutes:
         answer = await self._channel.ListChatCompletionMessages(
             asked, timeout=timeout_of(request, self._timeout), metadata=self._auth.metadata(request)
         )
-        return _json(stored_to_json.messages(answer))
+        return json_response(stored_to_json.messages(answer))
 
 
 def _limit(request: web.Request) -> int | None:
@@ -133,7 +134,3 @@ def _metadata(request: web.Request) -> dict[str, str]:
             )
         found[pair[1]] = value
     return found
-
-
-def _json(body: to_json.Json) -> web.Response:
-    return web.Response(body=to_json.dumps(body), content_type="application/json")

@@ -7,13 +7,11 @@ digits of their numbers.
 
 from __future__ import annotations
 
-from typing import Any
-
 from diglot.v1 import chat_pb2, tool_pb2
 
 from . import request as body
 from .extra import json_text, with_extra
-from .message_to_contract import to_message, to_parts
+from .message_to_contract import fill_message, to_parts
 
 _MODES = {
     "none": tool_pb2.TOOL_CHOICE_MODE_NONE,
@@ -50,16 +48,26 @@ _SAME = frozenset(
         "verbosity",
     }
 )
+_USUAL = _SAME | {"messages", "stream"}
 
 
 def to_contract(request: body.CompletionRequest) -> chat_pb2.CreateChatCompletionRequest:
     """Raises Refusal for a number, in a schema or an unknown key, that JSON cannot write."""
+    given = request.model_fields_set
     # protobuf takes None for absent, as we do.
-    same: dict[str, Any] = {
-        name: getattr(request, name) for name in request.model_fields_set & _SAME
-    }
+    same = {name: getattr(request, name) for name in given if name in _SAME}
     result = chat_pb2.CreateChatCompletionRequest(**same)
-    result.messages.extend(to_message(message, i) for i, message in enumerate(request.messages))
+    add = result.messages.add
+    for i, message in enumerate(request.messages):
+        fill_message(add(), message, i)
+    if not given <= _USUAL:
+        _add_rest(result, request)
+    return result
+
+
+def _add_rest(
+    result: chat_pb2.CreateChatCompletionRequest, request: body.CompletionRequest
+) -> None:
     if request.stop is not None:
         result.stop.extend([request.stop] if isinstance(request.stop, str) else request.stop)
     for i, tool in enumerate(request.tools or ()):
@@ -86,7 +94,6 @@ def to_contract(request: body.CompletionRequest) -> chat_pb2.CreateChatCompletio
         result.prompt_cache_options.CopyFrom(_prompt_cache(request.prompt_cache_options))
     if request.model_extra:
         result.extra_json = json_text(request.model_extra, None)
-    return result
 
 
 def _stream_options(options: body.StreamOptions) -> chat_pb2.StreamOptions:

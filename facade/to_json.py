@@ -5,13 +5,14 @@ Keys are there or absent exactly as in OpenAI's own answers: clients check for b
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from math import isfinite
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from pydantic_core import to_json
 
+from diglot.presence import has
 from diglot.v1 import completion_pb2, message_pb2, model_pb2
 
 from .extra import beside
@@ -36,35 +37,31 @@ ROLES: dict[int, str] = {
 }
 
 
-_refuse_nan = json.JSONEncoder(allow_nan=False).encode
-
-
-def dumps(value: Json) -> bytes:
-    """Compact. Raises ValueError for numbers that JSON cannot write."""
-    data = to_json(value)
-    if b"NaN" in data or b"Infinity" in data:  # a number, or a word that was said
-        _refuse_nan(value)
-    return data
+dumps: Callable[[Json], bytes] = to_json
+"""Compact."""
 
 
 def completion(answer: completion_pb2.ChatCompletion) -> Json:
+    """Raises ValueError, like all that may hold numbers of anybody's making, for one that JSON
+    cannot write."""
     result: Json = {
         "id": answer.id,
         "object": "chat.completion",
         "created": answer.created,
         "model": answer.model,
-        "choices": [_choice(choice) for choice in answer.choices],
+        # A slice is a list: several times faster to go through than protobuf's own containers.
+        "choices": [_choice(choice) for choice in answer.choices[:]],
     }
-    if answer.HasField("usage"):
+    if has(answer, "usage"):
         result["usage"] = usage(answer.usage)
-    if answer.HasField("service_tier"):
+    if has(answer, "service_tier"):
         result["service_tier"] = answer.service_tier
     result["system_fingerprint"] = (
-        answer.system_fingerprint if answer.HasField("system_fingerprint") else None
+        answer.system_fingerprint if has(answer, "system_fingerprint") else None
     )
-    if answer.metadata:
-        result["metadata"] = dict(answer.metadata)
-    if answer.HasField("moderation"):
+    if metadata := answer.metadata:
+        result["metadata"] = dict(metadata)
+    if has(answer, "moderation"):
         result["moderation"] = moderation(answer.moderation)
     if answer.extra_json:
         beside(result, answer)
@@ -88,7 +85,7 @@ def _choice(choice: completion_pb2.Choice) -> Json:
     result: Json = {
         "index": choice.index,
         "message": message(choice.message),
-        "logprobs": logprobs(choice.logprobs) if choice.HasField("logprobs") else None,
+        "logprobs": logprobs(choice.logprobs) if has(choice, "logprobs") else None,
         "finish_reason": FINISH_REASONS.get(choice.finish_reason),
     }
     if choice.extra_json:
@@ -99,17 +96,17 @@ def _choice(choice: completion_pb2.Choice) -> Json:
 def message(message: message_pb2.Message) -> Json:
     result: Json = {
         "role": ROLES.get(message.role, "assistant"),
-        "content": message.content if message.HasField("content") else None,
+        "content": message.content if has(message, "content") else None,
     }
-    if message.HasField("reasoning_content"):
+    if has(message, "reasoning_content"):
         result["reasoning_content"] = message.reasoning_content
-    result["refusal"] = message.refusal if message.HasField("refusal") else None
-    result["annotations"] = [annotation(one) for one in message.annotations]
-    if message.tool_calls:
-        result["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
-    if message.HasField("function_call"):
+    result["refusal"] = message.refusal if has(message, "refusal") else None
+    result["annotations"] = [annotation(one) for one in message.annotations[:]]
+    if calls := message.tool_calls[:]:
+        result["tool_calls"] = [_tool_call(call) for call in calls]
+    if has(message, "function_call"):
         result["function_call"] = _function_call(message.function_call)
-    if message.HasField("audio"):
+    if has(message, "audio"):
         result["audio"] = {
             "id": message.audio.id,
             "data": message.audio.data,
@@ -160,12 +157,18 @@ def _token(token: completion_pb2.TokenLogprob) -> Json:
 def _top(token: completion_pb2.TokenLogprob | completion_pb2.TopLogprob) -> Json:
     result: Json = {
         "token": token.token,
-        "logprob": token.logprob,
-        "bytes": list(token.bytes) if token.HasField("bytes") else None,
+        "logprob": _finite(token.logprob),
+        "bytes": list(token.bytes) if has(token, "bytes") else None,
     }
     if token.extra_json:
         beside(result, token)
     return result
+
+
+def _finite(number: float) -> float:
+    if not isfinite(number):
+        raise ValueError(f"JSON cannot write {number}")
+    return number
 
 
 def usage(spent: completion_pb2.Usage) -> Json:
@@ -174,9 +177,9 @@ def usage(spent: completion_pb2.Usage) -> Json:
         "completion_tokens": spent.completion_tokens,
         "total_tokens": spent.total_tokens,
     }
-    if spent.HasField("prompt_tokens_details"):
+    if has(spent, "prompt_tokens_details"):
         result["prompt_tokens_details"] = _counts(spent.prompt_tokens_details)
-    if spent.HasField("completion_tokens_details"):
+    if has(spent, "completion_tokens_details"):
         result["completion_tokens_details"] = _counts(spent.completion_tokens_details)
     if spent.extra_json:
         beside(result, spent)
@@ -210,7 +213,9 @@ def _outcome(outcome: completion_pb2.ModerationOutcome) -> Json:
             "model": result.model,
             "flagged": result.flagged,
             "categories": dict(result.categories),
-            "category_scores": dict(result.category_scores),
+            "category_scores": {
+                category: _finite(score) for category, score in result.category_scores.items()
+            },
             "category_applied_input_types": {
                 category: list(types.types)
                 for category, types in result.category_applied_input_types.items()

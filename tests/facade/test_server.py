@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from certificates import self_signed
 
 from diglot.facade import HttpServer, build_app
 
-from .fake import HELLO, KEY, FakeService, facade, first, post
+from .fake import HELLO, KEY, FakeService, facade, first, last, post
 from .memory_channel import MemoryChannel
 
 
@@ -100,6 +101,33 @@ async def test_stop_lets_answers_under_way_end() -> None:
         finish.set()
         assert (await asking)[0] == 200
         await stopping
+
+
+async def test_whose_stream_began_before_the_stop_may_ask_once_more() -> None:
+    """Its head could not say that the connection ends: the next answer's does."""
+    service = FakeService()
+    finish = asyncio.Event()
+
+    async def stream(request: Any, context: Any) -> None:
+        await context.write(first())
+        await finish.wait()
+        await context.write(last())
+
+    service.stream = stream
+    async with facade(service) as running:
+        reader, writer = await running.raw(post(json.dumps({**HELLO, "stream": True}).encode()))
+        await reader.readuntil(b"data: ")
+        stopping = asyncio.create_task(running.server.stop(30))
+        with suppress(OSError):
+            while True:  # until nobody listens any more
+                await running.raw()
+        finish.set()
+        await reader.readuntil(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+        writer.write(post(json.dumps(HELLO).encode()))
+        answer = await reader.read()
+        await stopping
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nConnection: close\r\n" in answer
 
 
 async def test_stop_closes_idle_connections_at_once() -> None:
