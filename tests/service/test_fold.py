@@ -40,7 +40,11 @@ def folded(*bursts: Burst) -> c.ChatCompletion:
     ],
 )
 def test_a_run_comes_to_what_its_chunks_come_to(more: dict[str, str]) -> None:
-    bursts: list[Burst] = [[opening()], [run("a", "b", **more), run("c", **more)], [run("d", **more)]]
+    bursts: list[Burst] = [
+        [opening()],
+        [run("a", "b", **more), run("c", **more)],
+        [run("d", **more)],
+    ]
     one_by_one: list[Burst] = [[chunk] for burst in bursts for chunk in chunks_of(burst)]
 
     assert folded(*bursts) == folded(*one_by_one)
