@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from diglot.burst import Burst, chunks_of
+from pydantic_core import from_json
+
+from diglot.burst import Burst, TextRun, chunks_of
 from diglot.v1 import completion_pb2 as c
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from ..errors import UpstreamInvalid
 from ..extra import extended
+from ..upstream.alike import Alike
 from ..upstream.chunk_reader import ChunkReader
 from ..upstream.request_json import Json, to_json
 from ..upstream.values import count, text
@@ -104,7 +107,20 @@ class LlamaChunkReader(ChunkReader):
         self._calls = form is not None and bool(form.calls)
         self._deprecated = bool(request.functions)
         self._readers: dict[int, CallReader] = {}
-        self._timings: dict[int, Json] = {}
+        self._timings: dict[int, bytes | Json] = {}
+        self._timed = b""
+        if not self._calls:
+            self._alike = Alike()
+
+    def read(self, events: Sequence[bytes]) -> Iterator[ChatCompletionChunk | TextRun]:
+        for event in events:
+            # With the times that each token's event has of its own, none would be like another.
+            rest, self._timed = _apart(event)
+            for said in super().read((rest,)):
+                if isinstance(said, TextRun):
+                    self._timings[said.common.choices[0].index] = self._timed
+                yield said
+        self._timed = b""
 
     def count(self, usage: c.Usage) -> None:
         self.usage = usage if self.usage is None else summed(self.usage, usage)
@@ -113,12 +129,13 @@ class LlamaChunkReader(ChunkReader):
         total: c.Usage | None = None
         for timings in self._timings.values():
             usage = _spent(timings)
-            total = usage if total is None else summed(total, usage)
+            if usage is not None:
+                total = usage if total is None else summed(total, usage)
         return total
 
     def _stamped(self, chunk: ChatCompletionChunk, value: Json) -> ChatCompletionChunk:
-        timings = value.get("timings")
-        if isinstance(timings, dict) and timings.get("predicted_n"):
+        timings = self._timed or value.get("timings")
+        if isinstance(timings, bytes | dict) and chunk.choices:
             choice = chunk.choices[0]
             if not choice.delta.role:  # which comes before the first token, in the same event
                 self._timings[choice.index] = timings
@@ -150,7 +167,23 @@ class LlamaChunkReader(ChunkReader):
         yield from super().read_choice({**body, "delta": {}, "logprobs": None})
 
 
-def _spent(timings: Json) -> c.Usage:
+def _apart(event: bytes) -> tuple[bytes, bytes]:
+    """An event without its timings, and those: they come last, and hold nothing but numbers."""
+    rest, _, timings = event.partition(b',"timings":')
+    if timings.count(b"{") == 1 and timings.count(b"}") == 2 and timings.endswith(b"}}"):
+        return rest + b"}", timings[:-1]
+    return event, b""
+
+
+def _spent(timings: bytes | Json) -> c.Usage | None:
+    """None, if there is no answer yet."""
+    if isinstance(timings, bytes):
+        try:
+            timings = from_json(timings)
+        except ValueError:
+            return None
+    if not isinstance(timings, dict) or not timings.get("predicted_n"):
+        return None
     cached, fresh, answer = (count(timings.get(f"{name}_n")) or 0 for name in _TIMED)
     prompt = count(cached + fresh) or 0
     total = count(prompt + answer) or 0

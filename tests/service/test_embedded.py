@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -13,7 +14,7 @@ import pytest
 from engines import one_by_one
 from serving import ask
 
-from diglot.burst import chunks_of
+from diglot.burst import TextRun, chunks_of
 from diglot.service import errors
 from diglot.service.call import Call
 from diglot.service.capability import Capability
@@ -27,6 +28,7 @@ from diglot.service.model_store import ModelStore
 from diglot.service.models import Models, ServedModel
 from diglot.v1 import completion_pb2 as c
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
+from diglot.v1.chunk_pb2 import ChatCompletionChunk
 from diglot.v1.model_pb2 import Model
 
 CALL = Call("req_test", "tester")
@@ -300,3 +302,35 @@ def test_usage_of_several_choices_is_summed() -> None:
     ]
     chunks = [*chunks_of([*reader.read(events)]), *reader.end()]
     assert chunks[-1].usage == c.Usage(prompt_tokens=9, completion_tokens=5, total_tokens=14)
+
+
+def told(content: str, predicted: int, *, last: bool = True) -> bytes:
+    """A token's event, as llama.cpp writes it."""
+    timings = {"cache_n": 4, "prompt_n": 5, "prompt_ms": 12.5, "predicted_n": predicted}
+    choice = {"finish_reason": None, "index": 0, "delta": {"content": content}}
+    event: dict[str, Any] = {"choices": [choice], "model": "x", "object": "chat.completion.chunk"}
+    event = event | {"timings": timings} if last else {"timings": timings} | event
+    return json.dumps(event, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_tokens_are_read_alike_and_counted_whatever_their_timings_are(last: bool) -> None:
+    texts = ["Once", " upon", ' a "', ',"timings":{}}', " time"]
+    reader = LlamaChunkReader(CreateChatCompletionRequest(), "small")
+    said: list[ChatCompletionChunk | TextRun] = []
+    for number, each in enumerate(texts, 1):
+        said += reader.read([told(each, number, last=last)])
+
+    assert any(isinstance(each, TextRun) for each in said) == last
+    assert "".join(each.choices[0].delta.content for each in chunks_of(said)) == "".join(texts)
+    usage = reader.delivered()
+    assert usage is not None
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (9, 5, 14)
+    assert usage.prompt_tokens_details.cached_tokens == 4
+
+
+def test_timings_that_cannot_be_read_count_nothing() -> None:
+    reader = LlamaChunkReader(CreateChatCompletionRequest(), "small")
+    broken = told("a", 1).replace(b'"cache_n":4', b'"cache_n":,')
+    assert list(chunks_of(list(reader.read([broken]))))
+    assert reader.delivered() is None
