@@ -78,8 +78,8 @@ _SHAPES = ("unary", "burst", "paced")
 
 
 @dataclass(frozen=True)
-class _Side:
-    """A revision that serves."""
+class Side:
+    """A revision that serves, and the ways to it."""
 
     name: str
     http: Way
@@ -98,7 +98,7 @@ async def compared(
         sides = []
         for place, revision in enumerate(revisions):
             print(f"compare: setting up {revision}", file=sys.stderr, flush=True)
-            sides.append(await _side(running, revision, Path(name, f"{place}"), upstream))
+            sides.append(await side(running, revision, Path(name, f"{place}"), upstream))
         if bare:
             sides.append(await _bare(running, upstream))
         rows = []
@@ -131,26 +131,30 @@ async def compared(
     return Table("Side by side", note, columns, tuple(rows))
 
 
-async def _side(
-    running: AsyncExitStack, revision: str, directory: Path, upstream: InstantUpstream
-) -> _Side:
+async def side(
+    running: AsyncExitStack,
+    revision: str,
+    directory: Path,
+    upstream: InstantUpstream,
+    under: tuple[str, ...] = (),
+) -> Side:
     found = await laid_out(revision, directory)
-    here = await running.enter_async_context(state(root=found.root))
+    here = await running.enter_async_context(state(root=found.root, under=under))
     file = here.directory / "diglot.toml"
     models = [_MODEL.format(name=shape, url=upstream.base_url(shape)) for shape in _SHAPES]
     file.write_text("".join((_MODELS, *models)))
     server = await running.enter_async_context(serve(here, "--config", str(file)))
     way = partial(Way, found.name, key=here.key, processes=(server.process,))
-    return _Side(found.name, way(address=server.http), way(address=server.grpc, over_http=False))
+    return Side(found.name, way(address=server.http), way(address=server.grpc, over_http=False))
 
 
-async def _bare(running: AsyncExitStack, upstream: InstantUpstream) -> _Side:
+async def _bare(running: AsyncExitStack, upstream: InstantUpstream) -> Side:
     here = await running.enter_async_context(state())
     found = await running.enter_async_context(gateways.running(gateways.BARE, here, upstream))
     if found is None:
         raise RuntimeError("the bare proxy does not start")
     path = "/{model}/v1/chat/completions"
-    return _Side(found.name, Way(found.name, found.address, "", (found.process,), path=path))
+    return Side(found.name, Way(found.name, found.address, "", (found.process,), path=path))
 
 
 async def _spent(way: Way, cost: Cost, seconds: float) -> tuple[float, float]:

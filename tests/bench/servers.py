@@ -25,6 +25,8 @@ class State:
     key: str
     root: Path | None = None
     """Where its servers' `diglot` is imported from; None: where ours is."""
+    under: tuple[str, ...] = ()
+    """The command that runs its servers, if another one does."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ class Server:
 
 
 @asynccontextmanager
-async def state(*, with_models: bool = False, root: Path | None = None) -> AsyncIterator[State]:
+async def state(
+    *, with_models: bool = False, root: Path | None = None, under: tuple[str, ...] = ()
+) -> AsyncIterator[State]:
     """With models, it has those that the tests have fetched."""
     with tempfile.TemporaryDirectory(prefix="diglot-bench-") as name:
         directory = Path(name)
@@ -46,7 +50,7 @@ async def state(*, with_models: bool = False, root: Path | None = None) -> Async
             await _output(root, "model", "pull", "--state", str(_MODEL_STATE), MODEL)
             (directory / "models").symlink_to(_MODEL_STATE / "models")
         key = await _output(root, "key", "add", "bench", "--state", name)
-        yield State(directory, key.strip(), root)
+        yield State(directory, key.strip(), root, under)
 
 
 async def _output(root: Path | None, *arguments: str) -> str:
@@ -101,6 +105,7 @@ async def _running(
     log = state.directory / f"{arguments[0]}.log"
     with log.open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
+            *state.under,
             *COMMAND,
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,
