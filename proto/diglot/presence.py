@@ -11,5 +11,6 @@ from typing import Any
 
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
+# Typed for the fields of that one message; it is every message's.
 has: Callable[[Any, str], bool] = ChatCompletionChunk.HasField  # type: ignore[assignment]
 """Whether a message, of whatever kind, has the field. Raises ValueError if there is none."""
