@@ -51,6 +51,10 @@ class EmbeddedModel(ModelTable):
     catalogue, else 1, as OpenAI has it."""
     top_p: float | None = Field(default=None, ge=0, le=1)
     """Likewise."""
+    repeat_penalty: float | None = Field(default=None, gt=0, le=2)
+    """Against going in circles: how much less likely words are that were just said. 1 is none. For
+    requests for free text that name neither this nor a frequency_penalty, presence_penalty or
+    dry_multiplier. Absent: 1.1 for the catalogue's model, else 1."""
 
     @property
     def slots(self) -> int:

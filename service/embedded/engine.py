@@ -27,12 +27,11 @@ from .answer_form import AnswerForm, grammar_of
 from .grammar.limits import Limits
 from .llama import LlamaChunkReader, in_turns, to_llama
 from .process import ModelProcess
+from .sampling import Sampling
 
 _CAPABILITIES = frozenset({Capability.TOOLS})
 # Where a form leaves an end open, a small model may not find it.
 _GUARDED = Limits(string=200, items=4, calls=2, rounds=3, depth=2)
-# Nor the end of its text: tokens of an answer whose caller sets no limit, some five seconds.
-_RAMBLING_ENDS = 512
 
 
 class EmbeddedEngine:
@@ -54,10 +53,8 @@ class EmbeddedEngine:
         self._web = web or Web()
         self._parallel = model.slots
         known = CATALOGUE.get(model.source)
-        self._temperature = _first(model.temperature, known.temperature if known else None, 1.0)
-        self._top_p = _first(model.top_p, known.top_p if known else None, 1.0)
-        self._rambles = known is not None and known.rambles
-        self._limits = _GUARDED if self._rambles else Limits()
+        self._limits = _GUARDED if known is not None and known.rambles else Limits()
+        self._sampling = Sampling.of(model)
 
     @property
     def readiness(self) -> Readiness:
@@ -97,14 +94,7 @@ class EmbeddedEngine:
         if has_images(request):
             # llama.cpp would follow any URL, and decode anything: it gets only what was checked.
             request = await inline_images(request, self._media, self._web)
-        body = to_llama(
-            request,
-            form,
-            grammar,
-            temperature=self._temperature,
-            top_p=self._top_p,
-            max_tokens=_RAMBLING_ENDS if self._rambles and grammar is None else None,
-        )
+        body = to_llama(request, form, grammar, self._sampling)
         async with aclosing(
             in_turns(body, self._parallel, self._asking(request, form, call))
         ) as bursts:
@@ -123,11 +113,6 @@ class EmbeddedEngine:
             return converse(channel, endpoint, body, call, reader, _lost)
 
         return asked
-
-
-def _first(*values: float | None) -> float:
-    """The first that is set; the last always is."""
-    return next(value for value in values if value is not None)
 
 
 def _lost() -> ChatError:

@@ -21,6 +21,7 @@ from ..upstream.request_json import Json, to_json
 from ..upstream.values import count, text
 from .answer_form import AnswerForm
 from .call_reader import CallReader
+from .sampling import Sampling
 from .tool_prompt import prompted
 
 # Tokens of the prompt that were cached and those that were not, and those of the answer.
@@ -48,24 +49,14 @@ def to_llama(
     request: CreateChatCompletionRequest,
     form: AnswerForm,
     grammar: str | None,
-    *,
-    temperature: float,
-    top_p: float,
-    max_tokens: int | None = None,
+    sampling: Sampling,
 ) -> Json:
-    """The request as llama.cpp must be asked so that it does what OpenAI's API says.
-
-    `temperature`, `top_p` and `max_tokens` are for a request that has none: llama.cpp has its own
-    mind about the first two.
-    """
+    """The request as llama.cpp must be asked so that it does what OpenAI's API says."""
     asked = to_json(_without_extra(request))
     body: dict[str, Any] = {
         key: value for key, value in asked.items() if key in PASSED or key in VENDOR_KEYS
     }
-    body.setdefault("temperature", temperature)
-    body.setdefault("top_p", top_p)
-    if max_tokens is not None and "max_completion_tokens" not in body:
-        body.setdefault("max_tokens", max_tokens)
+    sampling.fill(body, free=grammar is None)
     if "seed" in body:
         body["seed"] %= _SEEDS
     if request.logprobs:

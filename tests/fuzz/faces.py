@@ -32,6 +32,7 @@ from diglot.service.chat import ChatService
 from diglot.service.embedded.answer_form import AnswerForm, grammar_of
 from diglot.service.embedded.grammar.limits import Limits
 from diglot.service.embedded.llama import to_llama
+from diglot.service.embedded.sampling import Sampling
 from diglot.service.entrance import NoKeys
 from diglot.service.errors import ChatError
 from diglot.service.inprocess import InProcessChannel
@@ -53,6 +54,7 @@ _ANSWER_SECONDS = 10.0
 _PATIENCE = 0.05
 
 _LLAMA = Limits(string=200, items=10)
+_SAMPLING = Sampling(temperature=1, top_p=1, repeat_penalty=1.1, max_tokens=None)
 
 
 class TranslatingEngine(ScriptedEngine):
@@ -82,7 +84,7 @@ def _anthropic(request: CreateChatCompletionRequest) -> Any:
 
 def _llama(request: CreateChatCompletionRequest) -> Any:
     form = AnswerForm.of(request)
-    return to_llama(request, form, grammar_of(form, _LLAMA), temperature=1, top_p=1)
+    return to_llama(request, form, grammar_of(form, _LLAMA), _SAMPLING)
 
 
 TRANSLATIONS = (_openai, _anthropic, _llama)

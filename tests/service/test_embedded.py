@@ -24,6 +24,7 @@ from diglot.service.embedded.answer_form import AnswerForm
 from diglot.service.embedded.engine import EmbeddedEngine
 from diglot.service.embedded.llama import LlamaChunkReader, to_llama
 from diglot.service.embedded.process import OwnProcess
+from diglot.service.embedded.sampling import Sampling
 from diglot.service.model_store import ModelStore
 from diglot.service.models import Models, ServedModel
 from diglot.v1 import completion_pb2 as c
@@ -256,8 +257,7 @@ def test_how_llama_is_asked() -> None:
         ask(seed=-1, logprobs=True, extra_json='{"top_k": 3, "id_slot": 1, "lora": [], "x": 1}'),
         AnswerForm(),
         None,
-        temperature=0.5,
-        top_p=1,
+        Sampling(temperature=0.5, top_p=1, repeat_penalty=1, max_tokens=None),
     )
     assert body.pop("messages")
     assert body == {
@@ -270,25 +270,6 @@ def test_how_llama_is_asked() -> None:
         "return_progress": True,
         "timings_per_token": True,
     }
-
-
-def test_what_the_request_says_wins() -> None:
-    body = to_llama(ask(temperature=0, top_p=0.1), AnswerForm(), None, temperature=0.5, top_p=1)
-    assert (body["temperature"], body["top_p"]) == (0, 0.1)
-
-
-@pytest.mark.parametrize(
-    ("asked", "sent"),
-    [
-        ({}, {"max_tokens": 99}),
-        ({"max_tokens": 7}, {"max_tokens": 7}),
-        ({"max_completion_tokens": 7}, {"max_completion_tokens": 7}),
-    ],
-)
-def test_an_end_for_who_names_none(asked: dict[str, Any], sent: dict[str, Any]) -> None:
-    """A small model may not find one."""
-    body = to_llama(ask(**asked), AnswerForm(), None, temperature=0, top_p=1, max_tokens=99)
-    assert {key: body[key] for key in body if key.startswith("max_")} == sent
 
 
 def test_usage_of_several_choices_is_summed() -> None:
