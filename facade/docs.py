@@ -32,7 +32,7 @@ curl http://127.0.0.1:8080/v1/chat/completions \\
   -H "Content-Type: application/json" \\
   -d '{
     "model": "smollm2-135m-instruct",
-    "messages": [{"role": "user", "content": "What is the capital of France?"}]
+    "messages": [{"role": "user", "content": "What is a prime number? Answer in one sentence."}]
   }'"""
 
 

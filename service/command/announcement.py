@@ -80,10 +80,8 @@ def _curl(settings: Settings, http: Address, key: str | None, missing: Container
     """A line that works when it is pasted: with the first key, or one that it makes."""
     names = [model.name for model in settings.models if "*" not in model.name]
     able = [name for name in names if name not in missing]
-    body = {
-        "model": [*able, *names, settings.models[0].name][0],
-        "messages": [{"role": "user", "content": "What is the capital of France?"}],
-    }
+    question = {"role": "user", "content": "What is a prime number? Answer in one sentence."}
+    body = {"model": [*able, *names, settings.models[0].name][0], "messages": [question]}
     words = ["curl", f"{_url(settings, http)}/v1/chat/completions"]
     if settings.http.tls_cert is not None:
         words += ["--cacert", str(settings.http.tls_cert)]

@@ -10,8 +10,6 @@ from ..upstream.request_json import Json
 
 # Who asks for one of these has a way of their own.
 _AGAINST_REPETITION = {"frequency_penalty", "presence_penalty", "repeat_penalty", "dry_multiplier"}
-# llama.cpp's own 64 tokens are shorter than many a circle.
-_LOOKED_BACK = 256
 # Where a small model finds no end: tokens of a text whose caller sets no limit, some five seconds.
 _RAMBLING_ENDS = 512
 
@@ -50,7 +48,6 @@ class Sampling:
             body.setdefault("max_tokens", self.max_tokens)
         if self.repeat_penalty != 1 and _AGAINST_REPETITION.isdisjoint(body):
             body["repeat_penalty"] = self.repeat_penalty
-            body.setdefault("repeat_last_n", _LOOKED_BACK)
 
 
 def _first(*values: float | None) -> float:
