@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from dataclasses import dataclass
 
 import grpc
@@ -82,8 +83,7 @@ class GrpcServer:
             else:
                 port = self._server.add_secure_port(address, self._tls.credentials())
         except RuntimeError as error:
-            # grpc says that it failed, and logs why.
-            raise OSError(f"gRPC cannot bind {address}") from error
+            raise _why_not(address) from error
         self._models.subscribe(self._tell)
         await self._tell_health()
         await self._server.start()
@@ -130,3 +130,14 @@ def _options(max_message_bytes: int, shared_port: bool) -> list[tuple[str, int]]
         # Bounds what one connection can make us hold; calls beyond wait at the client.
         ("grpc.max_concurrent_streams", 1_000),
     ]
+
+
+def _why_not(address: str) -> OSError:
+    """Why an address cannot be had: grpc says no more than that, and logs the rest in its way."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_server((host.strip("[]"), int(port))):
+            pass
+    except OSError as error:
+        return error
+    return OSError(f"gRPC cannot bind {address}")

@@ -67,7 +67,8 @@ async def test_a_second_server_on_the_same_port_is_refused(tmp_path: Path) -> No
         ):
             outcome = await diglot("serve", *arguments, "--config", str(file))
             assert outcome.code == 1
-            assert f"cannot listen on {address}" in outcome.err.splitlines()[-1]
+            why = f"cannot listen on {address}: Address already in use"
+            assert why in outcome.err.splitlines()[-1]
             assert "Traceback" not in outcome.err
 
 

@@ -26,7 +26,7 @@ def address(text: str) -> Address:
         raise argparse.ArgumentTypeError(f'"{text}" {error}') from None
 
 
-def add_config(parser: argparse.ArgumentParser) -> None:
+def add_config(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--config", metavar="FILE", type=Path, help="the configuration, in TOML")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .arguments import Failure, add_config, table
@@ -29,7 +30,15 @@ def register(commands: Commands) -> None:
         description="Checks the configuration as a server does at its start, files and"
         " environment variables included. Prints ok and a summary, or every fault.",
     )
-    add_config(check)
+    which = check.add_mutually_exclusive_group()
+    which.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        type=Path,
+        help="the configuration, in TOML; without one the defaults are checked",
+    )
+    add_config(which)
     check.set_defaults(run=_check)
 
 
@@ -37,7 +46,7 @@ def _check(arguments: argparse.Namespace) -> int:
     from ..config import ConfigError, load
 
     try:
-        settings = load(arguments.config)
+        settings = load(arguments.file or arguments.config)
     except ConfigError as error:
         raise Failure(f"the configuration cannot be used\n{error}") from error
     print("ok")

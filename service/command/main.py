@@ -10,9 +10,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import chat, config, key, model, start
-from .arguments import Failure
-
 
 class _Version(argparse.Action):
     """Looks the version up only when asked: that takes longer than all else here."""
@@ -25,8 +22,16 @@ class _Version(argparse.Action):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:  # also while the rest of us is being imported
+        return 130
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    from .arguments import Failure
+
+    arguments = _parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)
         sys.stdout.flush()
@@ -37,12 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has left; Python would say so once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt:
-        return 130
     return status
 
 
 def _parser() -> argparse.ArgumentParser:
+    from . import chat, config, key, model, start
+
     parser = argparse.ArgumentParser(
         prog="diglot",
         description="One chat-completion service with two faces: gRPC inside, OpenAI's API"

@@ -82,8 +82,9 @@ def load(
             table.pop("default_model", None)
             origins[("models",)] = "--model"
     base = file.absolute().parent if file else Path.cwd()
+    context = {"base": base, "environ": environ, "without": without}
     try:
-        settings = Settings.model_validate(table, context={"base": base, "environ": environ})
+        settings = Settings.model_validate(table, context=context)
     except ValidationError as error:
         raise ConfigError(faults_of(error.errors(), name, origins)) from None
     if chosen is None:

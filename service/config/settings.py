@@ -219,3 +219,17 @@ class Settings(Section):
         if default is not None and "models" in info.data:
             check_default(default, info.data["models"])
         return default
+
+    @model_validator(mode="after")
+    def _apart(self, info: ValidationInfo) -> Self:
+        """Those that are used: each listens at a place of its own. Port 0 is another each time."""
+        unused = (info.context or {}).get("without", ())
+        taken: dict[Address, str] = {}
+        for key in ("http", "grpc", "admin"):
+            address = getattr(self, key).address
+            if key in unused or address is None or address.port == 0:
+                continue
+            if address in taken:
+                raise fault(f"is {taken[address]}.address as well", key=f"{key}.address")
+            taken[address] = key
+        return self

@@ -131,6 +131,18 @@ def test_the_state_directory(file: Path, tmp_path: Path, monkeypatch: pytest.Mon
     )
 
 
+def test_each_listens_at_a_place_of_its_own(file: Path) -> None:
+    """Each that is used: the HTTP face of `diglot service` has a default, and no port."""
+    text = 'grpc.address = "127.0.0.1:8080"\nadmin.address = "127.0.0.1:8080"\n'
+    assert faults(file, text) == ["grpc.address: is http.address as well"]
+    moved = Flags(http=Address("127.0.0.1", 80))
+    assert faults(file, text, moved) == ["admin.address: is grpc.address as well"]
+    free = Flags(grpc=Address("127.0.0.1", 0), http=Address("127.0.0.1", 0))
+    assert load(file, free, environ={}).http.address.port == 0
+    alone = Flags(admin=Address("127.0.0.1", 0))
+    assert load(file, alone, environ={}, without={"http"}).grpc.address.port == 8080
+
+
 def test_tables_that_a_command_does_not_use_are_not_looked_at(file: Path) -> None:
     """A facade on a machine of its own has none of the service's secrets and files."""
     file.write_text(UPSTREAM + 'api_key_env = "NOT_HERE"\n[grpc]\ntls_cert = "not-here"')

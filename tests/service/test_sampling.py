@@ -15,7 +15,7 @@ from diglot.service.embedded.lent import LentProcess, ProcessNews
 
 RAMBLES = "smollm2-135m-instruct"
 ANOTHER = "https://host/another.gguf"
-FORM = {"response_format": {"json_object": {}}}
+FORM: dict[str, Any] = {"response_format": {"json_object": {}}}
 
 
 async def asked_of_llama(configured: dict[str, Any], **fields: Any) -> dict[str, Any]:

@@ -29,6 +29,16 @@ def test_a_good_configuration_is_ok_and_summed_up(tmp_path: Path) -> None:
     ]
 
 
+def test_the_file_may_stand_by_itself(tmp_path: Path) -> None:
+    """As with other commands that check a file."""
+    file = tmp_path / "diglot.toml"
+    file.write_text('grpc.address = "127.0.0.1:8080"\n')
+    outcome = called("config", "check", str(file))
+    assert outcome.code == 1
+    assert outcome.err.splitlines()[1:] == [f"{file}: grpc.address: is http.address as well"]
+    assert called("config", "check", str(file), "--config", str(file)).code == 2
+
+
 def test_who_may_look_on_is_shown(tmp_path: Path) -> None:
     file = tmp_path / "diglot.toml"
     file.write_text('admin.address = "0.0.0.0:9464"\ntraces.endpoint = "http://collector:4318"\n')

@@ -6,7 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from terminal import COMMAND, called, diglot, environment
+from terminal import COMMAND, Outcome, called, diglot, environment
+
+from diglot.service.command import start
 
 COMMANDS = [
     *([], ["serve"], ["service"], ["facade"], ["chat"]),
@@ -50,6 +52,16 @@ def test_an_address_is_told_how_to_be_written() -> None:
     """By the flag's name."""
     outcome = called("serve", "--http", "80")
     assert 'argument --http: "80" is not HOST:PORT; write for example "127.0.0.1:80"' in outcome.err
+
+
+def test_ctrl_c_while_it_is_still_starting_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most of the first second is spent on imports."""
+
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(start, "register", interrupted)
+    assert called("serve") == Outcome(130, "", "")
 
 
 async def test_version() -> None:
