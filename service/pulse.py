@@ -11,12 +11,23 @@ UNANSWERED = 6
 time: of a machine that slept, or was stopped and went on, all clocks say that nobody has answered
 for hours, and it costs one question."""
 
+SILENT = UNANSWERED // 2
+"""As many mean that it should not be counted on meanwhile."""
+
 logger = logging.getLogger("diglot.pulse")
 
 
-async def lost(ask: Callable[[], Awaitable[object]], seconds: float) -> None:
+async def lost(
+    ask: Callable[[], Awaitable[object]],
+    seconds: float,
+    silent: Callable[[], None] = lambda: None,
+    back: Callable[[], None] = lambda: None,
+) -> None:
     """Returns once the process has not answered UNANSWERED questions in a row, one after the
-    other in `seconds` altogether. That it refuses one, or cannot be reached, is no answer."""
+    other in `seconds` altogether. That it refuses one, or cannot be reached, is no answer.
+
+    Calls `silent` at half of that, and `back` if it answers after all.
+    """
     loop = asyncio.get_running_loop()
     each = seconds / UNANSWERED
     unanswered = 0
@@ -28,6 +39,10 @@ async def lost(ask: Callable[[], Awaitable[object]], seconds: float) -> None:
         except Exception as error:  # whatever it was, it is no answer
             unanswered += 1
             logger.debug("no answer", extra={"unanswered": unanswered, "reason": repr(error)})
+            if unanswered == SILENT:
+                silent()
         else:
+            if unanswered >= SILENT:
+                back()
             unanswered = 0
         await asyncio.sleep(until - loop.time())

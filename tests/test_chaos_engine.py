@@ -4,6 +4,7 @@ engine killed during a stream          clients: ENGINE_LOST           accounted:
                                                                       tokens heard
 engine killed, calls queued            clients: 503, come again       accounted: that, no tokens
 engine hangs during a stream           as one that is killed, once it has been silent for long
+engine decodes nothing, but lives      likewise, once it has come nowhere for long
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ import signal
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 from account_log import account_log
 from faces import GRPC, HTTP, Seen, faces
+from processes import held, processor_time
 
+from diglot.service.embedded import process
 from diglot.service.embedded.engine import EmbeddedEngine
 
 
@@ -114,5 +118,46 @@ async def test_the_engine_hangs_during_a_stream(tmp_path: Path, model_path: Path
             assert "no sign of life" in (await both.ask(HTTP)).message
             await engine.readiness.wait()
             assert engine.child_pid not in (None, hung)
+            for face in (HTTP, GRPC):
+                assert (await both.ask(face, max_tokens=2)).ended
+
+
+async def test_the_engine_is_stuck_during_a_stream(
+    tmp_path: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers all questions but those of its callers."""
+    monkeypatch.setattr(process, "STALLED_AFTER", 3.0)
+    config = f"""
+        hang_seconds = 3
+        [[models]]
+        kind = "embedded"
+        name = "m"
+        source = "{model_path}"
+        context_tokens = 512
+        parallel = 2
+        threads = 1
+        """
+    long: dict[str, Any] = {"max_tokens": 400, "vendor": {"ignore_eos": True}}
+    with account_log() as log:
+        async with faces(tmp_path, config) as both:
+            [model] = both.service.models.served
+            engine = cast(EmbeddedEngine, model.engine)
+            await engine.readiness.wait()
+            heard, stuck = Seen(), engine.child_pid
+            assert stuck is not None
+            headers = {"x-request-id": "stream"}
+            streaming = asyncio.ensure_future(both.ask(HTTP, seen=heard, headers=headers, **long))
+            await heard.until(lambda seen: len(seen.text) > 5)
+            before = processor_time(stuck)
+            await heard.until(lambda seen: len(seen.text) > 150)
+            now = processor_time(stuck)
+            with held(max(now, key=lambda thread: now[thread] - before.get(thread, 0))):
+                late = await both.ask(GRPC, stream=False)
+                await streaming
+            assert (heard.status, heard.error, heard.ended) == (200, "ENGINE_LOST", False)
+            assert (late.status, late.error) == ("UNAVAILABLE", "ENGINE_LOST")
+            assert (await log.line("stream"))["outcome"] == "engine_lost"
+            await engine.readiness.wait()
+            assert engine.child_pid not in (None, stuck)
             for face in (HTTP, GRPC):
                 assert (await both.ask(face, max_tokens=2)).ended

@@ -38,7 +38,7 @@ class Heard:
             await self._news.wait()
 
     async def told(self) -> Scrape:
-        return Scrape(generate_latest(await self.census.metrics([])).decode())
+        return Scrape(generate_latest(await self.census.metrics([], {})).decode())
 
 
 async def test_what_it_has_counted_is_known_without_asking_it(tmp_path: Path) -> None:

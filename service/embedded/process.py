@@ -10,8 +10,10 @@ from typing import Protocol
 from ..config import EmbeddedModel
 from ..model_store import ModelStore
 from ..readiness import Readiness
+from .child_settings import ChildSettings
 from .cores import usable_cores
-from .supervisor import ChildSettings, LlamaChild
+from .liveness import STALLED_AFTER, STALLED_WITH_IMAGES
+from .supervisor import LlamaChild
 
 logger = logging.getLogger("diglot.embedded")
 
@@ -83,6 +85,9 @@ class OwnProcess:
                 threads=self._model.threads or usable_cores(),
                 projector=projector,
                 hang_seconds=self._hang_seconds,
+                stall_seconds=max(
+                    STALLED_AFTER if projector is None else STALLED_WITH_IMAGES, self._hang_seconds
+                ),
             )
         )
         self.readiness.down("it is being loaded")

@@ -4,7 +4,7 @@
 
 A child is ready after a real first token, and not before. When it ends it is started again:
 the first time at once, then after pauses that double, so that a model which cannot run does
-not keep a machine busy with trying. One that hangs is killed, which ends it.
+not keep a machine busy with trying. One that hangs (liveness.py) is killed, which ends it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import signal
 import sys
 from collections.abc import Awaitable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import NoReturn
 
 import aiohttp
 
-from .. import pulse
 from ..readiness import Readiness
 from .child_log import ChildLog
+from .child_settings import ChildSettings
+from .liveness import Liveness
 
 logger = logging.getLogger("diglot.embedded")
 
@@ -35,32 +35,6 @@ STABLE_AFTER = 60.0
 """Seconds for which a child must have been ready for its end to count as the first again."""
 
 _STOP_TIMEOUT = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class ChildSettings:
-    """What to serve, and with what means."""
-
-    model: Path
-    context_tokens: int
-    """Room for prompt and answer of each answer under way."""
-    parallel: int
-    threads: int
-    projector: Path | None = None
-    """Lets the model see images."""
-    start_timeout: float = 600.0
-    """Seconds from start to first token, after which a start counts as hanging."""
-    hang_seconds: float = 30.0
-    """Without a sign of life from one that was ready, after which it counts as hanging."""
-
-    @property
-    def batch_tokens(self) -> int:
-        """How many tokens are read at a time: llama.cpp notices who has left between two batches.
-        More are not read faster on a processor: 64 were measured to cost what 32 do, each.
-
-        Models that look at all of an image at once (Gemma) need it whole in one, and llama.cpp
-        does not say so when they have not: 256 tokens and more."""
-        return 32 if self.projector is None else 512
 
 
 class _ChildEndedError(Exception):
@@ -232,26 +206,25 @@ class LlamaChild:
         self, process: asyncio.subprocess.Process, ended: asyncio.Task[int]
     ) -> str:
         """Kills it if it hangs. Returns how it went."""
-        limit = self._settings.hang_seconds
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
-
-            async def ask() -> None:
-                # Answered by a thread of its own, however long a prompt is that is being read.
-                async with http.get(f"{self.base_url.removesuffix('/v1')}/health"):
-                    pass
-
-            lost = asyncio.create_task(pulse.lost(ask, limit))
-            try:
-                # The end is not awaited itself: a cancellation must not reach it.
-                await asyncio.wait({lost, ended}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                lost.cancel()
-                await asyncio.gather(lost, return_exceptions=True)
-        if ended.done():
-            return _described(process.returncode)
-        # Its clients wait for it: a SIGTERM would only have them wait for longer.
-        process.kill()
-        return f"it gave no sign of life for {limit:g} s"
+        liveness = Liveness(
+            self.base_url.removesuffix("/v1"),
+            self.api_key,
+            self._settings.hang_seconds,
+            self._settings.stall_seconds,
+            self.readiness,
+        )
+        lost = asyncio.create_task(liveness.lost())
+        try:
+            # The end is not awaited itself: a cancellation must not reach it.
+            await asyncio.wait({lost, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                return _described(process.returncode)
+            # Its clients wait for it: a SIGTERM would only have them wait for longer.
+            process.kill()
+            return lost.result()
+        finally:
+            lost.cancel()
+            await asyncio.gather(lost, return_exceptions=True)
 
 
 def _event(line: bytes) -> dict[str, str]:

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from diglot.service.embedded.supervisor import ChildSettings, LlamaChild
+from diglot.service.embedded.child_settings import ChildSettings
+from diglot.service.embedded.supervisor import LlamaChild
 
 from .command import run
 from .effort import Effort
@@ -48,6 +49,7 @@ _BODY: dict[str, Any] = {
     "messages": [{"role": "user", "content": "Tell me the story of a lighthouse keeper."}],
     "max_tokens": TOKENS,
     "temperature": 0,
+    "repeat_penalty": 1,
     "ignore_eos": True,
     "stream": True,
     "stream_options": {"include_usage": True},

@@ -18,8 +18,9 @@ from typing import Any
 
 import aiohttp
 
+from diglot.service.embedded.child_settings import ChildSettings
 from diglot.service.embedded.cores import usable_cores
-from diglot.service.embedded.supervisor import ChildSettings, LlamaChild
+from diglot.service.embedded.supervisor import LlamaChild
 
 from .cancel_prefill import SPINNING, busy_with
 from .command import run

@@ -48,6 +48,18 @@ def lost_after(answers: Iterable[Ask], seconds: float = 6.0) -> tuple[int, float
     return process.asked, round(took[0], 3)
 
 
+def doubts(*answers: Ask) -> list[str]:
+    """What is said of it until it is lost, and after how many questions."""
+    process = Process(*answers)
+    said: list[str] = []
+
+    def say(what: str) -> Callable[[], None]:
+        return lambda: said.append(f"{what} {process.asked}")
+
+    run_in_no_time(pulse.lost(process, 6.0, say("silent"), say("back")))
+    return said
+
+
 def test_one_that_never_answers_is_lost_when_its_time_is_over() -> None:
     assert lost_after([]) == (6, 6.0)
     assert lost_after([], 30.0) == (6, 30.0)
@@ -55,6 +67,18 @@ def test_one_that_never_answers_is_lost_when_its_time_is_over() -> None:
 
 def test_an_answer_makes_up_for_all_that_there_were_none_to() -> None:
     assert lost_after([*[forever] * 5, at_once]) == (12, 12.0)
+
+
+def test_at_half_of_its_time_it_is_called_silent_once() -> None:
+    assert doubts() == ["silent 3"]
+
+
+def test_one_that_answers_in_time_is_never_doubted() -> None:
+    assert doubts(forever, forever, at_once, forever, forever, at_once) == ["silent 9"]
+
+
+def test_one_that_was_silent_is_counted_on_again_once_it_answers() -> None:
+    assert doubts(*[forever] * 4, at_once, at_once) == ["silent 3", "back 5", "silent 9"]
 
 
 def test_one_that_cannot_be_reached_has_as_much_time() -> None:

@@ -16,9 +16,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from processes import children_of, is_alive
+from processes import children_of, held, is_alive, processor_time
 
-from diglot.service.embedded.supervisor import ChildSettings, LlamaChild
+from diglot.service.embedded.child_settings import ChildSettings
+from diglot.service.embedded.supervisor import LlamaChild
 
 
 def settings(model: Path) -> ChildSettings:
@@ -33,6 +34,38 @@ async def child(model: Path, **more: Any) -> AsyncIterator[LlamaChild]:
         yield child
     finally:
         await child.close()
+
+
+@asynccontextmanager
+async def generating(
+    http: aiohttp.ClientSession, running: LlamaChild, tokens: int = 400
+) -> AsyncIterator[AsyncIterator[bytes]]:
+    """The events of an answer that is long, and slow enough to be looked at."""
+    asked = {
+        "messages": [{"role": "user", "content": "Hi"}],
+        "max_tokens": tokens,
+        "ignore_eos": True,
+        "stream": True,
+    }
+    headers = {"Authorization": f"Bearer {running.api_key}"}
+    url = f"{running.base_url}/chat/completions"
+    async with http.post(url, json=asked, headers=headers) as answer:
+        yield (line async for line in answer.content if line.startswith(b"data: {"))
+
+
+async def to_the_end(events: AsyncIterator[bytes]) -> None:
+    async for _ in events:
+        pass
+
+
+async def busiest_thread(pid: int, events: AsyncIterator[bytes]) -> int:
+    """The one that decodes."""
+    await anext(events)
+    before = processor_time(pid)
+    for _ in range(40):
+        await anext(events)
+    now = processor_time(pid)
+    return max(now, key=lambda thread: now[thread] - before.get(thread, 0))
 
 
 def change_of(child: LlamaChild) -> asyncio.Event:
@@ -71,18 +104,91 @@ async def test_one_that_hangs_is_killed_and_started_again(
         changed = change_of(running)
         os.kill(first, signal.SIGSTOP)
         await changed.wait()
-        assert "no sign of life for 1.2 s" in running.readiness.reason
+        assert running.readiness.reason == "it has given no sign of life for 0.6 s"
         await running.readiness.wait()
         assert running.pid not in (None, first)
         assert not is_alive(first)
     (record,) = caplog.records
+    assert vars(record)["reason"] == "it has given no sign of life for 1.2 s"
     assert vars(record)["pause_seconds"] == 0
+
+
+async def test_one_whose_decoder_is_stuck_is_killed_and_started_again(
+    model_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Though the rest of it answers all questions."""
+    caplog.set_level(logging.ERROR, "diglot.embedded")
+    async with (
+        child(model_path, stall_seconds=3.0) as running,
+        aiohttp.ClientSession() as http,
+    ):
+        await running.readiness.wait()
+        first = running.pid
+        assert first is not None
+        async with generating(http, running) as events:
+            decoder = await busiest_thread(first, events)
+            changed = change_of(running)
+            with held(decoder):
+                async with http.get(f"{running.base_url.removesuffix('/v1')}/health") as health:
+                    assert health.status == 200
+                await changed.wait()
+                assert running.readiness.reason == (
+                    "it has made no progress with its answers for 1.5 s"
+                )
+                with pytest.raises(aiohttp.ClientError):
+                    await to_the_end(events)
+            await running.readiness.wait()
+        assert running.pid not in (None, first)
+        assert not is_alive(first)
+    (record,) = caplog.records
+    assert vars(record)["reason"] == "it has made no progress with its answers for 3 s"
+
+
+async def test_one_that_is_stuck_before_anybody_asks_it_is_found_out(model_path: Path) -> None:
+    async with (
+        child(model_path, stall_seconds=3.0) as running,
+        aiohttp.ClientSession() as http,
+    ):
+        await running.readiness.wait()
+        first = running.pid
+        assert first is not None
+        async with generating(http, running, tokens=60) as events:
+            decoder = await busiest_thread(first, events)
+            await to_the_end(events)
+        changed = change_of(running)
+        with held(decoder):
+            await changed.wait()
+            while is_alive(first):
+                await asyncio.sleep(0.01)
+        await running.readiness.wait()
+        assert running.pid not in (None, first)
+
+
+async def test_one_that_goes_on_is_counted_on_again(model_path: Path) -> None:
+    async with (
+        child(model_path, stall_seconds=12.0) as running,
+        aiohttp.ClientSession() as http,
+    ):
+        await running.readiness.wait()
+        first = running.pid
+        assert first is not None
+        async with generating(http, running) as events:
+            decoder = await busiest_thread(first, events)
+            changed = change_of(running)
+            with held(decoder):
+                await changed.wait()
+                assert not running.readiness.ready
+            await running.readiness.wait()
+            assert await anext(events)
+        assert running.pid == first
 
 
 async def test_a_long_prompt_is_no_hang(model_path: Path) -> None:
     """It is read for longer than one that hangs is given."""
     limit = 0.9
-    async with child(model_path, hang_seconds=limit, context_tokens=1024) as running:
+    async with child(
+        model_path, hang_seconds=limit, stall_seconds=4.0, context_tokens=1024
+    ) as running:
         await running.readiness.wait()
         first, words = running.pid, "one two three four five six seven eight " * 60
         asked = {"messages": [{"role": "user", "content": words}], "max_tokens": 1}
@@ -180,7 +286,8 @@ async def test_a_start_that_hangs_is_given_up(model_path: Path) -> None:
 PARENT = """
 import asyncio, sys
 from pathlib import Path
-from diglot.service.embedded.supervisor import ChildSettings, LlamaChild
+from diglot.service.embedded.child_settings import ChildSettings
+from diglot.service.embedded.supervisor import LlamaChild
 
 async def main():
     child = LlamaChild(ChildSettings(Path(sys.argv[1]), 512, 1, 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from .link import Message
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 ANSWERED_WITHIN = 2.0
 """Seconds that a worker has to say what it has counted, and whether it is ready."""
 
+_READY = """# HELP diglot_worker_ready Whether the worker can be counted on.
+# TYPE diglot_worker_ready gauge
+diglot_worker_ready {:d}
+"""
+
 
 class Census:
     """Without `counting`, for readiness alone."""
@@ -29,18 +34,43 @@ class Census:
 
             self._totals = Totals()
 
-    async def metrics(self, workers: Collection[WorkerProcess]) -> Collector:
-        """What these have counted, and those that have ended."""
+    async def metrics(
+        self, workers: Collection[WorkerProcess], answering: Mapping[int, bool]
+    ) -> Collector:
+        """What these have counted, and those that have ended. `answering` says of each worker's
+        place whether it can be counted on."""
         assert self._totals is not None, "only if it counts"
         indices: dict[object, int] = {worker: worker.index for worker in workers}
-        for worker, answer in await _asked("metrics", workers):
-            self._totals.hear(worker, answer["text"])
+        asked = [worker for worker in workers if not worker.silent]
+        answers = await asyncio.gather(*(_answer("metrics", worker) for worker in asked))
+        for worker, answer in zip(asked, answers, strict=True):
+            if answer is not None:
+                self._totals.hear(worker, answer["text"])
+        for index, counted_on in answering.items():
+            indices[index] = index
+            self._totals.hear(index, _READY.format(counted_on))
         return self._totals.collector(indices)
 
     async def unready(self, workers: Iterable[WorkerProcess]) -> str | None:
-        """Why no call would be answered now; None if one of these would."""
-        reasons = [answer["unready"] for _, answer in await _asked("readiness", workers)]
-        return None if None in reasons else next(iter(reasons), "no worker answers")
+        """Why no call would be answered now; None as soon as one of these says that it would."""
+        asked = [
+            asyncio.create_task(_answer("readiness", worker))
+            for worker in workers
+            if not worker.silent
+        ]
+        reason = "no worker answers"
+        try:
+            for each in asyncio.as_completed(asked):
+                answer = await each
+                if answer is None:
+                    continue
+                if answer["unready"] is None:
+                    return None
+                reason = answer["unready"]
+        finally:
+            for task in asked:
+                task.cancel()
+        return reason
 
     def hear(self, worker: WorkerProcess, text: str) -> None:
         """What it has counted, which it says unasked time and again, and before it ends."""
@@ -52,15 +82,10 @@ class Census:
             self._totals.bury(worker)
 
 
-async def _asked(do: str, workers: Iterable[WorkerProcess]) -> list[tuple[WorkerProcess, Message]]:
-    """The answers of those that answer in time."""
-
-    async def answer(worker: WorkerProcess) -> tuple[WorkerProcess, Message] | None:
-        try:
-            async with asyncio.timeout(ANSWERED_WITHIN):
-                return worker, await worker.ask(do)
-        except (WorkerEndedError, TimeoutError):
-            return None
-
-    answers = await asyncio.gather(*map(answer, workers))
-    return [each for each in answers if each is not None]
+async def _answer(do: str, worker: WorkerProcess) -> Message | None:
+    """None if it does not answer in time."""
+    try:
+        async with asyncio.timeout(ANSWERED_WITHIN):
+            return await worker.ask(do)
+    except (WorkerEndedError, TimeoutError):
+        return None

@@ -154,7 +154,8 @@ class Crew:
 
     async def gather(self) -> Collector:
         """What all workers have counted, those included that have ended."""
-        return await self._census.metrics(self._alive)
+        answering = {slot.index: slot.answers for slot in self._slots}
+        return await self._census.metrics(self._alive, answering)
 
     async def unready(self) -> str | None:
         """Why no call would be answered now; None if a worker would."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 import sys
@@ -13,6 +14,12 @@ from typing import Any, Self
 
 from ... import pulse
 from .link import Link, Message
+
+LISTENS_WITHIN = 180.0
+"""Seconds that a worker has from its birth until it listens, or more where `hang_seconds` is more:
+it loads no model, but what it has to import takes long where many start on few cores."""
+
+logger = logging.getLogger("diglot.workers")
 
 Heard = Callable[["WorkerProcess", Message], None]
 
@@ -36,6 +43,10 @@ class WorkerProcess:
         """From 1; whoever takes its place has the same."""
         self.pid = process.pid
         self.ready = asyncio.Event()
+        self.listens_since: float | None = None
+        """By the loop's clock."""
+        self.silent = False
+        """Whether it has left questions unanswered, and may hang."""
         self.said: str | None = None
         """Why it could not go on, in its own words."""
         self._process = process
@@ -44,7 +55,7 @@ class WorkerProcess:
         self._numbers = count()
         self._asked: dict[int, asyncio.Future[Message]] = {}
         self._hang_seconds = hang_seconds
-        self._watching: asyncio.Task[None] | None = None
+        self._watching = asyncio.create_task(self._watch_start())
         self._end = asyncio.create_task(self._life())
 
     @classmethod
@@ -114,7 +125,8 @@ class WorkerProcess:
             while (message := await self._link.receive()) is not None:
                 match message["event"]:
                     case "listening":
-                        # Not before: what it has to import may take as long where many start.
+                        self.listens_since = asyncio.get_running_loop().time()
+                        self._watching.cancel()
                         self._watching = asyncio.create_task(self._watch())
                     case "ready":
                         self.ready.set()
@@ -127,17 +139,36 @@ class WorkerProcess:
         finally:
             await self._link.close()
             await self._process.wait()
-            if self._watching is not None:
-                self._watching.cancel()
+            self._watching.cancel()
             for waiting in self._asked.values():
                 if not waiting.done():
                     waiting.set_exception(WorkerEndedError())
 
+    async def _watch_start(self) -> None:
+        limit = max(LISTENS_WITHIN, self._hang_seconds)
+        await pulse.lost(self.ready.wait, limit)
+        self._give_up(f"it did not listen within {limit:g} s")
+
     async def _watch(self) -> None:
-        """Ends it if it hangs, also on its way out."""
-        await pulse.lost(lambda: self.ask("pulse"), self._hang_seconds)
-        self.said = self.said or f"it gave no sign of life for {self._hang_seconds:g} s"
+        """Also on its way out."""
+        limit = self._hang_seconds
+        await pulse.lost(lambda: self.ask("pulse"), limit, self._doubt, self._count_on)
+        self._give_up(f"it gave no sign of life for {limit:g} s")
+
+    def _give_up(self, why: str) -> None:
+        """Nothing less than SIGKILL ends what hangs: it hears no SIGTERM."""
+        self.said = self.said or why
         self.kill()
+
+    def _doubt(self) -> None:
+        self.silent = True
+        who = {"worker": self.index, "pid": self.pid}
+        logger.warning("a worker is silent; it counts as not ready", extra=who)
+
+    def _count_on(self) -> None:
+        self.silent = False
+        who = {"worker": self.index, "pid": self.pid}
+        logger.warning("a worker that was silent answers again", extra=who)
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):

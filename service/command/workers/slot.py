@@ -13,7 +13,7 @@ logger = logging.getLogger("diglot.workers")
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 10.0
 STABLE_AFTER = 30.0
-"""Seconds for which a worker must have run for its end to count as the first again."""
+"""Seconds for which a worker must have listened for its end to count as the first again."""
 STARTED_WITHIN = 90.0
 """Seconds that a worker has to get ready before the one that it replaces is told to end."""
 
@@ -37,12 +37,17 @@ class Slot:
         self.changing = asyncio.Lock()
         """Whoever has it decides who comes here next."""
 
+    @property
+    def answers(self) -> bool:
+        """Whether who is here is ready, and gives signs of life."""
+        worker = self.worker
+        return worker is not None and worker.ready.is_set() and not worker.silent
+
     async def keep(self, start: Start) -> None:
         """Sees to it that there is a worker, until it is cancelled."""
         loop = asyncio.get_running_loop()
         failures = 0
         while True:
-            began = loop.time()
             try:
                 async with self.changing:
                     if self.worker is None:
@@ -54,7 +59,8 @@ class Slot:
             if self.worker is not worker:
                 continue  # it was replaced
             self.worker = None
-            if loop.time() - began >= STABLE_AFTER:
+            since = worker.listens_since if worker else None
+            if since is not None and loop.time() - since >= STABLE_AFTER:
                 failures = 0
             pause = 0.0 if failures == 0 else min(FIRST_PAUSE * 2 ** (failures - 1), LONGEST_PAUSE)
             failures += 1

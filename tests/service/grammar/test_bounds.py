@@ -11,12 +11,13 @@ from typing import Any
 import aiohttp
 import pytest
 
+from diglot.service.embedded.child_settings import ChildSettings
 from diglot.service.embedded.grammar.fault import CannotCompile
 from diglot.service.embedded.grammar.gbnf import Grammar
 from diglot.service.embedded.grammar.limits import Limits
 from diglot.service.embedded.grammar.schema import SchemaCompiler
 from diglot.service.embedded.grammar.spelling import spelt
-from diglot.service.embedded.supervisor import ChildSettings, LlamaChild
+from diglot.service.embedded.supervisor import LlamaChild
 from diglot.service.json_schema import SchemaError, compiled, parsed
 
 Json = dict[str, Any]
