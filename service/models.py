@@ -48,8 +48,7 @@ class ServedModel:
 class Offer:
     """The models of one configuration, and the calls that were admitted under it."""
 
-    def __init__(self, served: Iterable[ServedModel], earlier: Offer | None = None) -> None:
-        self._earlier = earlier if earlier is not None and earlier.busy else None
+    def __init__(self, served: Iterable[ServedModel]) -> None:
         self.served = tuple(served)
         self._named: dict[str, ServedModel] = {}
         self._patterns: list[tuple[str, ServedModel]] = []
@@ -98,12 +97,10 @@ class Offer:
 
     @property
     def busy(self) -> bool:
-        return bool(self._calls) or (self._earlier is not None and self._earlier.busy)
+        return bool(self._calls)
 
     async def idle(self) -> None:
-        """Returns once no call is left, of this offer or an earlier one."""
-        if self._earlier is not None:
-            await self._earlier.idle()
+        """Returns once no call is left."""
         while self._calls:
             self._idle.clear()
             await self._idle.wait()
@@ -114,6 +111,7 @@ class Models:
 
     def __init__(self, served: Iterable[ServedModel]) -> None:
         self._offer = Offer(served)
+        self._earlier: tuple[Offer, ...] = ()
         self._listeners: list[Callable[[], None]] = []
         self._follow()
 
@@ -153,15 +151,15 @@ class Models:
         self._offer.enter()
         return self._offer
 
-    def replace(self, served: Iterable[ServedModel]) -> Offer:
-        """Offers these from now on. Returns the offer that calls in flight still use."""
-        earlier = self._offer
+    def replace(self, served: Iterable[ServedModel]) -> tuple[Offer, ...]:
+        """Offers these from now on. Returns the earlier offers that calls in flight still use."""
+        self._earlier = tuple(each for each in (*self._earlier, self._offer) if each.busy)
         for engine in self.engines:
             engine.readiness.unsubscribe(self._tell)
-        self._offer = Offer(served, earlier)
+        self._offer = Offer(served)
         self._follow()
         self._tell()
-        return earlier
+        return self._earlier
 
     async def start(self) -> None:
         for engine in self.engines:

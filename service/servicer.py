@@ -15,7 +15,7 @@ from diglot.v1.completion_pb2 import ChatCompletion
 from .call import Call
 from .chat import ChatService
 from .entrance import Authenticator, admit, request_id_of
-from .errors import ChatError
+from .errors import ChatError, DeadlineExceeded
 from .merging import merged
 from .models import Models
 from .reading import Reading
@@ -57,6 +57,10 @@ class Answering:
             await self._abort(as_lost(self._request_id))
 
     async def _abort(self, error: ChatError) -> NoReturn:
+        # gRPC ends the call itself, for the caller as well. A status that comes too late fails,
+        # and gRPC never frees what it was made of (grpc/grpc#43360).
+        if isinstance(error, DeadlineExceeded) and self._context.time_remaining() == 0:
+            raise asyncio.CancelledError
         await self._context.abort(*to_grpc(error, self._request_id))
 
 

@@ -205,8 +205,9 @@ async def _close(engines: Iterable[Engine]) -> None:
         await engine.close()
 
 
-async def _close_after(offer: Offer, engines: Iterable[Engine]) -> None:
-    await offer.idle()
+async def _close_after(offers: Iterable[Offer], engines: Iterable[Engine]) -> None:
+    for offer in offers:
+        await offer.idle()
     await _close(engines)
 
 

@@ -42,6 +42,8 @@ REAL_EVERY = 2.0
 RELOAD_EVERY = 15.0
 WARM_UP = 0.25
 """The share of the time before growth is looked at, for caches and pools to fill."""
+LATE = 0.5
+"""Likewise, for those that fill slowly: what leaks grows as fast in this half."""
 _SHOWN = 10
 _DRAWN = (
     ("memory of Diglot's own process, MiB", "server"),
@@ -84,12 +86,12 @@ class Watch:
     def line(self, name: str) -> Points:
         return [(sample.minutes, getattr(sample, name)) for sample in self.samples]
 
-    def growth(self, name: str) -> float:
-        """Per hour, by least squares over what followed the warm-up."""
+    def growth(self, name: str, after: float) -> float:
+        """Per hour, by least squares over what followed this share of the time."""
         settled = [
             (sample.minutes / 60, float(getattr(sample, name)))
             for sample in self.samples
-            if sample.minutes >= WARM_UP * self.samples[-1].minutes
+            if sample.minutes >= after * self.samples[-1].minutes
         ]
         hours, values = zip(*settled, strict=True)
         return statistics.linear_regression(hours, values).slope
@@ -217,7 +219,8 @@ def tables(tally: Tally, watch: Watch) -> list[Table]:
             what,
             Figure((getattr(first, name),), digits),
             Figure((getattr(last, name),), digits),
-            Figure((watch.growth(name),), 2),
+            Figure((watch.growth(name, WARM_UP),), 2),
+            Figure((watch.growth(name, LATE),), 2),
         )
         for what, name, digits in (
             ("Diglot's memory, MiB", "server", 1),
@@ -230,10 +233,11 @@ def tables(tally: Tally, watch: Watch) -> list[Table]:
         f"{last.minutes:.1f} minutes, {sum(tally.calls.values()):,} calls by {ASKERS} clients: "
         + ", ".join(f"{count:,} {name}" for name, count in sorted(tally.calls.items()))
         + f". Lost: {len(tally.lost)}. Wrong: {len(tally.wrong)}. Growth by least squares, without "
-        f"the first {WARM_UP:.0%} of the time."
+        f"the first {WARM_UP:.0%} of the time, and without the first {LATE:.0%}."
     )
     lines = {what: watch.line(name) for what, name in _DRAWN}
-    return [Table("Soak", note, ("", "at first", "at last", "growth per hour"), rows, lines)]
+    columns = ("", "at first", "at last", "growth per hour", "in the last half")
+    return [Table("Soak", note, columns, rows, lines)]
 
 
 def main() -> int:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 from engines import FakeEngine
 
 from diglot.service.errors import ModelNotFound
 from diglot.service.model_names import ModelNames
-from diglot.service.models import Models, ServedModel
+from diglot.service.models import Models, Offer, ServedModel
 from diglot.v1.model_pb2 import Model
 
 
@@ -90,20 +92,48 @@ def test_a_new_offer_holds_from_the_next_call_on() -> None:
     call.leave()
 
 
-async def test_an_offer_is_idle_when_its_calls_and_those_before_have_ended() -> None:
+def test_all_offers_are_told_of_that_calls_still_use() -> None:
     """For what two configurations share, and the third drops."""
     models = Models([served("first")])
     one = models.enter()
-    models.replace([served("second")])
+    assert models.replace([served("second")]) == (one,)
     two = models.enter()
-    earlier = models.replace([served("third")])
-    idle = asyncio.ensure_future(earlier.idle())
+    assert models.replace([served("third")]) == (one, two)
     two.leave()
+    assert models.replace([served("fourth")]) == (one,)
+    one.leave()
+    assert models.replace([]) == ()
+
+
+async def test_an_offer_is_idle_when_its_last_call_has_ended() -> None:
+    models = Models([])
+    offer = models.enter()
+    assert models.enter() is offer
+    idle = asyncio.ensure_future(offer.idle())
+    offer.leave()
     await asyncio.sleep(0)
     assert not idle.done()
-    one.leave()
+    offer.leave()
     await idle
-    await models.replace([]).idle()
+    await offer.idle()
+
+
+def test_offers_that_no_call_uses_are_forgotten_though_others_are_in_use() -> None:
+    """As under load, where each reload finds calls in flight, and one of them takes very long."""
+    models = Models([])
+    long = models.enter()
+    offers: list[weakref.ref[Offer]] = []
+    for _ in range(10):
+        models.replace([served("m")])
+        call = models.enter()
+        offers.append(weakref.ref(call))
+        models.replace([served("m")])
+        call.leave()
+    del call
+    models.replace([])
+    gc.collect()
+    assert [offer() for offer in offers] == [None] * 10
+    assert long.busy
 
 
 def test_listeners_hear_of_the_models_on_offer_only() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -17,10 +17,11 @@ from grpc_status import rpc_status
 from serving import ScriptedChat, ask, scripted_service
 
 from diglot.service.entrance import Authenticator, NoKeys
-from diglot.service.errors import InvalidKey
+from diglot.service.errors import DeadlineExceeded, InvalidKey
 from diglot.service.inprocess import InProcessChannel
 from diglot.service.keys import Caller
 from diglot.service.server import GrpcServer
+from diglot.service.servicer import Answering
 from diglot.v1 import chat_pb2, chat_pb2_grpc, model_pb2, model_pb2_grpc
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
@@ -188,6 +189,37 @@ async def test_a_deadline_ends_the_call_and_frees_the_model(kind: str) -> None:
             await channel.CreateChatCompletion(ask(script={"interval_ms": 600_000}), timeout=0.1)
         assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         await _idle(chat)
+
+
+class Timed:
+    """A call's context, with so many seconds until its deadline."""
+
+    def __init__(self, remaining: float | None) -> None:
+        self.remaining = remaining
+        self.aborted: list[grpc.StatusCode] = []
+
+    def invocation_metadata(self) -> None:
+        return None
+
+    def set_trailing_metadata(self, metadata: object) -> None:
+        pass
+
+    def time_remaining(self) -> float | None:
+        return self.remaining
+
+    async def abort(self, code: grpc.StatusCode, *_: object) -> None:
+        self.aborted.append(code)
+        raise grpc.aio.AbortError
+
+
+@pytest.mark.parametrize("remaining", [None, 10.0, 0.0])
+async def test_a_call_that_grpc_has_ended_is_sent_no_status(remaining: float | None) -> None:
+    """gRPC would never free it (grpc/grpc#43360). A model's own time may be over before."""
+    context = Timed(remaining)
+    with pytest.raises(asyncio.CancelledError if remaining == 0 else grpc.aio.AbortError):
+        async with Answering(cast(Any, context), NoKeys()):
+            raise DeadlineExceeded
+    assert context.aborted == [grpc.StatusCode.DEADLINE_EXCEEDED] * (remaining != 0)
 
 
 @both
