@@ -110,6 +110,9 @@ def _part(part: body.Part, path: str) -> message_pb2.ContentPart:
         case body.RefusalPart():
             result.refusal.SetInParent()
             result.refusal.refusal = part.refusal
+        case body.OtherPart():
+            whole = {"type": part.type, **(part.__pydantic_extra__ or {})}
+            return message_pb2.ContentPart(other_json=json_text(whole, path))
     breakpoint_ = part.prompt_cache_breakpoint
     if breakpoint_ is not None:
         result.prompt_cache_breakpoint.mode = breakpoint_.mode

@@ -101,6 +101,9 @@ TEXTS: dict[str, str] = {
     "written. Absent means any JSON.",
     "ModelList.data": "The models, in the order of the configuration.",
     "Named.name": "Its name.",
+    "OtherPart.type": "A type that OpenAI's API does not have, and the model's server may: "
+    "video_url, audio_url, image_embeds, … The part goes there as it is. Embedded models and "
+    "Anthropic's refuse it.",
     "Prediction.content": "The text, as one string or as text parts.",
     "Readiness.status": "ready.",
     "StoredMessage.content": "The text, where the message had one string.",
@@ -127,7 +130,8 @@ TEXTS: dict[str, str] = {
 
 _NAME: Schema = {"pattern": "^[A-Za-z0-9_-]{1,64}$"}
 _TEXT_PART: Schema = {"$ref": "#/components/schemas/TextPart"}
-_TEXT_PARTS: Schema = {"minItems": 1, "items": _TEXT_PART}
+_OTHER_PART: Schema = {"$ref": "#/components/schemas/OtherPart"}
+_TEXT_PARTS: Schema = {"minItems": 1, "items": {"oneOf": [_TEXT_PART, _OTHER_PART]}}
 _METADATA: Schema = {
     "type": ["object", "null"],
     "maxProperties": 16,
@@ -139,7 +143,7 @@ _TOKENS: Schema = {"minimum": 1, "maximum": 2**31 - 1}
 LIMITS: dict[str, Schema] = {
     "AllowedTools.tools": {"minItems": 1},
     "AssistantMessage.content": {
-        "items": {"oneOf": [_TEXT_PART, {"$ref": "#/components/schemas/RefusalPart"}]}
+        "items": {"oneOf": [_TEXT_PART, {"$ref": "#/components/schemas/RefusalPart"}, _OTHER_PART]}
     },
     "CompletionRequest.frequency_penalty": {"minimum": -2, "maximum": 2},
     "CompletionRequest.functions": {"maxItems": 128},
@@ -170,6 +174,11 @@ LIMITS: dict[str, Schema] = {
     "FunctionMessage.name": {"minLength": 1},
     "Grammar.syntax": {"enum": ["lark", "regex"]},
     "JsonSchema.name": _NAME,
+    "OtherPart.type": {
+        "type": "string",
+        "not": {"enum": ["text", "image_url", "input_audio", "file", "refusal"]},
+        "minLength": 1,
+    },
     "SystemMessage.content": _TEXT_PARTS,
     "ToolMessage.content": _TEXT_PARTS,
     "UpdateRequest.metadata": _METADATA,
@@ -181,6 +190,7 @@ LIMITS: dict[str, Schema] = {
                 {"$ref": "#/components/schemas/ImagePart"},
                 {"$ref": "#/components/schemas/InputAudioPart"},
                 {"$ref": "#/components/schemas/FilePart"},
+                _OTHER_PART,
             ]
         },
     },

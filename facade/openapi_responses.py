@@ -42,7 +42,7 @@ def _tag(value: str) -> Schema:
 
 _TOOL_CALL: Schema = {"oneOf": [_ref("FunctionToolCall"), _ref("CustomToolCall")]}
 _PARTS: list[Schema] = [
-    _ref(f"{kind}Part") for kind in ("Text", "Image", "InputAudio", "File", "Refusal")
+    _ref(f"{kind}Part") for kind in ("Text", "Image", "InputAudio", "File", "Refusal", "Other")
 ]
 _PAGE: dict[str, Schema] = {
     "object": _tag("list"),

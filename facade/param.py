@@ -32,7 +32,7 @@ _RULES = [
         (r"^(tools\[\d+\]\.custom)\.grammar\b", r"\1.format.grammar"),
         (r"^(web_search_options\.user_location)\.", r"\1.approximate."),
         # Keys that only the engine knows stand beside the others.
-        (r"^extra_json\.|\.extra_json\b", ""),
+        (r"^extra_json\.|\.(extra|other)_json\b", ""),
     ]
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, from_json
@@ -12,6 +12,8 @@ from diglot.v1 import error_pb2
 
 from .errors import Refusal
 from .request import CompletionRequest, UpdateRequest
+
+_T = TypeVar("_T")
 
 _EXPECTED = {
     "string_type": "a string",
@@ -29,21 +31,23 @@ _UNTAGGED = frozenset({"prediction", "user_location"})
 _TAG_ERRORS = ("union_tag_not_found", "union_tag_invalid")
 
 # What the models' own model_validate calls, without what it does around it.
-_COMPLETION = TypeAdapter(CompletionRequest).validator.validate_python
-_UPDATE = TypeAdapter(UpdateRequest).validator.validate_python
+_COMPLETION: Callable[[object], CompletionRequest] = TypeAdapter(
+    CompletionRequest
+).validator.validate_python
+_UPDATE: Callable[[object], UpdateRequest] = TypeAdapter(UpdateRequest).validator.validate_python
 
 
 def parse(body: bytes | bytearray) -> CompletionRequest:
     """Raises Refusal. Of a key given twice the last one counts, as in most parsers."""
-    return cast(CompletionRequest, _parse(body, _COMPLETION))
+    return _parse(body, _COMPLETION)
 
 
 def parse_update(body: bytes | bytearray) -> UpdateRequest:
     """Likewise."""
-    return cast(UpdateRequest, _parse(body, _UPDATE))
+    return _parse(body, _UPDATE)
 
 
-def _parse(body: bytes | bytearray, validate: Callable[[object], Any]) -> Any:
+def _parse(body: bytes | bytearray, validate: Callable[[object], _T]) -> _T:
     try:
         # Refuses by itself: what is not UTF-8, lone surrogates, NaN, and more than 200 levels.
         document = from_json(body, allow_inf_nan=False)

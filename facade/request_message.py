@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag
 from typing_extensions import TypeAliasType
 
 
@@ -84,8 +84,30 @@ class RefusalPart(_Part):
     refusal: str
 
 
+class OtherPart(OpenObject):
+    """Of a type that OpenAI's API does not have, and an engine may."""
+
+    type: str
+
+
+_KNOWN_PARTS = frozenset({"text", "image_url", "input_audio", "file", "refusal"})
+_OTHER = "other part"
+
+
+def _kind(part: Any) -> str:
+    """What has no type, or is no object, is found wrong where any type would do."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    return kind if isinstance(kind, str) and kind in _KNOWN_PARTS else _OTHER
+
+
 Part = Annotated[
-    TextPart | ImagePart | InputAudioPart | FilePart | RefusalPart, Field(discriminator="type")
+    Annotated[TextPart, Tag("text")]
+    | Annotated[ImagePart, Tag("image_url")]
+    | Annotated[InputAudioPart, Tag("input_audio")]
+    | Annotated[FilePart, Tag("file")]
+    | Annotated[RefusalPart, Tag("refusal")]
+    | Annotated[OtherPart, Tag(_OTHER)],
+    Discriminator(_kind),
 ]
 
 

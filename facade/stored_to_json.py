@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+from pydantic_core import from_json
+
 from diglot.v1 import chat_pb2, message_pb2
 
 from . import to_json
@@ -49,6 +53,8 @@ def _message(stored: chat_pb2.StoredMessage) -> Json:
 
 def _part(part: message_pb2.ContentPart) -> Json:
     kind = part.WhichOneof("part")
+    if kind == "other_json":
+        return cast(Json, from_json(part.other_json))
     result: Json = {"type": kind}
     match kind:
         case "text":

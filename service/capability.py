@@ -18,6 +18,8 @@ class Capability(Enum):
     """Sound in messages."""
     FILES = auto()
     """Documents in messages."""
+    OTHER_PARTS = auto()
+    """Parts of messages of types that OpenAI's API does not have."""
     AUDIO_OUTPUT = auto()
     """Answers that are spoken."""
     WEB_SEARCH = auto()

@@ -6,6 +6,7 @@ came, beside what is known; null says nothing, as everywhere else.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -149,6 +150,13 @@ def read(text: str) -> Json:
     extra = from_json(text, allow_inf_nan=False)
     if not isinstance(extra, dict):
         raise ValueError("expected an object")
+    return extra
+
+
+def read_finite(text: str) -> Json:
+    """Raises ValueError also for numbers that JSON cannot write again: 1e999 reads as infinity."""
+    extra = read(text)
+    json.dumps(extra, allow_nan=False)
     return extra
 
 

@@ -61,7 +61,16 @@ user_part = st.one_of(
     tagged("input_audio", an_object({"data": text, "format": text}), prompt_cache_breakpoint=mark),
     tagged("file", an_object({}, file_data=text, file_id=text, filename=text)),
 )
-answer_part = text_part | tagged("refusal", text)
+# Of a type that OpenAI does not know: whole, with nulls, and keys that mean something elsewhere.
+other_part = st.one_of(
+    st.fixed_dictionaries({"type": st.just("video_url"), "video_url": any_object}),
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(["image_embeds", "thinking", "other_json", "Text"])},
+        optional=dict.fromkeys(("text", "file", "prompt_cache_breakpoint", "extra_json"), anything),
+    ),
+)
+any_part = text_part | other_part
+answer_part = any_part | tagged("refusal", text)
 
 
 def content(part: Jsons) -> SearchStrategy[Any]:
@@ -95,14 +104,14 @@ def role(kind: str, **members: SearchStrategy[Any]) -> dict[str, SearchStrategy[
 
 
 message = st.one_of(
-    an_object(role("developer", content=content(text_part)), name=text),
-    an_object(role("system", content=content(text_part)), name=text),
-    an_object(role("user", content=content(user_part)), name=text),
+    an_object(role("developer", content=content(any_part)), name=text),
+    an_object(role("system", content=content(any_part)), name=text),
+    an_object(role("user", content=content(user_part | other_part)), name=text),
     an_object(role("assistant", content=content(answer_part)), **answer),
     an_object(
         role("assistant", tool_calls=st.lists(tool_call, min_size=1, max_size=2)), content=st.none()
     ),
-    an_object(role("tool", content=content(text_part), tool_call_id=text), name=text),
+    an_object(role("tool", content=content(any_part), tool_call_id=text), name=text),
     an_object(role("function", content=st.none() | text, name=some_text)),
 )
 function = an_object({"name": name}, description=text, parameters=any_object, strict=flag)
@@ -252,11 +261,19 @@ def _meaning(value: Any) -> Any:
             continue
         if key in ("parameters", "schema") or key.startswith(UNKNOWN):
             result[key] = json.dumps(item)
+        elif key == "content" and isinstance(item, list):
+            result[key] = [_part_meaning(part) for part in item]
         elif key == "allowed_tools":
             result[key] = {**item, "tools": [json.dumps(tool) for tool in item["tools"]]}
         else:
             result[key] = _meaning(item)
     return result
+
+
+def _part_meaning(part: Json) -> Any:
+    if part["type"] in ("text", "image_url", "input_audio", "file", "refusal"):
+        return _meaning(part)
+    return json.dumps({"type": part["type"], **part})
 
 
 def read(body: Json, ensure_ascii: bool = False) -> CreateChatCompletionRequest:

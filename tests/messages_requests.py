@@ -41,9 +41,9 @@ def translated(body: Json, options: Options | None = None) -> Json:
     return to_json(request, "claude", options or Options(default_max_tokens=100))
 
 
-def check_that_it_becomes(asked: Json, sent: Json) -> None:
+def check_that_it_becomes(asked: Json, sent: Json, options: Options | None = None) -> None:
     """And that the SDK's types know all of it."""
-    body = translated(asked)
+    body = translated(asked, options)
     base = {"model": "claude", "stream": True, "max_tokens": 100, "messages": [ASKED]}
     assert body == base | sent
     assert known(body)

@@ -267,7 +267,7 @@ async def _what_cannot_be_decoded_is_refused_and_nothing_dies(
             await both.http.chat.completions.create(**asking(text("?"), image(url)))
         if "Failed" not in words:
             assert refused.value.param == "messages[0].content[1].image_url.url"
-    for kind in ("input_audio", "file"):
+    for kind in ("input_audio", "file", "video_url"):
         part = {"type": kind, kind: {"data": "AA==", "format": "wav", "file_data": "AA=="}}
         with pytest.raises(openai.BadRequestError, match="does not"):
             await both.http.chat.completions.create(**asking(part))

@@ -33,6 +33,7 @@ EVERYTHING: list[Json] = [
                     {"type": "image_url", "image_url": {"url": "u", "detail": "low", **X}},
                     {"type": "input_audio", "input_audio": {"data": "d", "format": "wav", **X}},
                     {"type": "file", "file": FILE},
+                    {"type": "video_url", "video_url": {"url": "u", "fps": None}, "text": BIG, **X},
                 ],
             },
             {

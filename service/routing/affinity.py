@@ -106,5 +106,7 @@ def _piece(part: ContentPart) -> str:
             return part.input_audio.data
         case "file":
             return part.file.file_id or part.file.file_data
+        case "other_json":
+            return part.other_json
         case _:
             return part.refusal.refusal

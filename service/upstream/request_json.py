@@ -95,6 +95,8 @@ def _annotations(annotations: Iterable[message_pb2.Annotation]) -> list[Json]:
 def _part(part: message_pb2.ContentPart) -> Json:
     kind = part.WhichOneof("part")
     assert kind is not None, "validation lets no empty part through"
+    if kind == "other_json":
+        return read(part.other_json)
     body: Json = {"type": kind}
     match kind:
         case "text":

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 
 from diglot.v1 import tool_pb2 as t
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 
 from ..errors import ChatError, InvalidValue, MissingValue
-from ..extra import Extended, known_keys, read
+from ..extra import Extended, known_keys, read_finite
 from .rule import more_than, outside
 
 
@@ -77,10 +76,8 @@ def extra_json(request: CreateChatCompletionRequest) -> Iterator[ChatError]:
     if not request.HasField("extra_json"):
         return
     try:
-        extra = json.loads(request.extra_json)
-    except (ValueError, RecursionError):
-        extra = None
-    if not isinstance(extra, dict):
+        extra = read_finite(request.extra_json)
+    except ValueError:
         yield InvalidValue("'extra_json' is not a JSON object.", field="extra_json")
         return
     known = {*request.DESCRIPTOR.fields_by_name, "stream"} - {"extra_json"}
@@ -95,7 +92,7 @@ def extra_keys(places: Iterable[tuple[str, Extended]]) -> Iterator[ChatError]:
     for path, part in places:
         field = f"{path}.extra_json"
         try:
-            extra = read(part.extra_json)
+            extra = read_finite(part.extra_json)
         except ValueError:
             yield InvalidValue(f"'{field}' is not a JSON object.", field=field)
             return

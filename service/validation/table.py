@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Set
 from functools import lru_cache
 
+from google.protobuf.descriptor import FieldDescriptor
+
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 
 from ..capability import Capability
@@ -79,6 +81,7 @@ TABLE: tuple[Rule, ...] = (
     Rule("messages[].parts[].input_audio", "any", messages.no_part("input_audio", "audio"),
          unless=Can.AUDIO_INPUT),
     Rule("messages[].parts[].file", "any", messages.no_part("file", "files"), unless=Can.FILES),
+    Rule("messages[].parts[].other_json", "any", messages.no_other_part, unless=Can.OTHER_PARTS),
     without(Can.AUDIO_OUTPUT, "modalities", "audio", lambda r: "audio" in r.modalities,
             "answers in text only"),
     without(Can.AUDIO_OUTPUT, "audio", "any", present("audio"), "answers in text only"),
@@ -109,21 +112,22 @@ def applicable(
     request: CreateChatCompletionRequest, capabilities: Set[Capability]
 ) -> tuple[Rule, ...]:
     """The rules that such a request can break, when asked of such a model."""
-    return _applicable(_notable(request), frozenset(capabilities))
+    given = tuple([field for field, _ in _set_fields(request)])
+    return _applicable(given, messages.notable(request), frozenset(capabilities))
 
 
 _REQUIRED = frozenset(("model", "messages"))
-
-
-def _notable(request: CreateChatCompletionRequest) -> frozenset[str]:
-    """Places where something may be wrong: options that are set, and what is lacking."""
-    places = {field.name for field, _ in request.ListFields()}
-    places ^= _REQUIRED
-    places.update(messages.notable(request))
-    return frozenset(places)
+# Taken from the class: a message looks each of its methods up among its fields first.
+_set_fields = CreateChatCompletionRequest.ListFields
 
 
 # Nearly all requests are notable for the same as an earlier one.
 @lru_cache(maxsize=1024)
-def _applicable(notable: frozenset[str], capabilities: frozenset[Capability]) -> tuple[Rule, ...]:
+def _applicable(
+    given: tuple[FieldDescriptor, ...],
+    within_messages: frozenset[str],
+    capabilities: frozenset[Capability],
+) -> tuple[Rule, ...]:
+    # Places where something may be wrong: options that are set, and what is lacking.
+    notable = ({field.name for field in given} ^ _REQUIRED) | within_messages
     return tuple(rule for rule in TABLE if rule.applies(notable, capabilities))

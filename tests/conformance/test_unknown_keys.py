@@ -161,6 +161,49 @@ async def test_an_upstream_gets_whatever_stands_beside_what_we_know(name: str) -
     }
 
 
+# Types of parts that vLLM, Mistral and others know.
+OTHER_PARTS: list[Json] = [
+    {"type": "video_url", "video_url": {"url": "https://videos.test/a.mp4", "fps": None}},
+    {"type": "audio_url", "audio_url": {"url": "data:audio/ogg;base64,AAAA"}, "uuid": "a1"},
+    {"type": "image_embeds", "image_embeds": {"image_embeds": "AA==", "image_grid_thw": "AQ=="}},
+    {"type": "input_text", "text": "What is said?", "prompt_cache_breakpoint": {}},
+]
+
+
+@each_way
+async def test_parts_of_unknown_types_reach_an_upstream_and_are_stored(
+    name: str, tmp_path: Path
+) -> None:
+    body = asked(SHAPES["openrouter_text"], store=True)
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}], "closed": True}
+    said = [{"type": "text", "text": "Which?"}, thought]
+    body["messages"] = [
+        {"role": "user", "content": [{"type": "text", "text": "Look."}, *OTHER_PARTS]},
+        {"role": "assistant", "content": said},
+        *body["messages"],
+    ]
+    async with (
+        opened(f"sqlite:///{tmp_path}/c.db") as store,
+        upstream(name, store=store) as (way, seen),
+    ):
+        if isinstance(way, BySdk):
+            completions = way.sdk.chat.completions
+            made = await completions.create(**arguments(body))
+            way.sdk._strict_response_validation = False  # its type allows known parts only
+            kept = (await completions.messages.list(made.id)).data
+            stored = [message.to_dict(warnings=False)["content_parts"] for message in kept]
+            assert stored == [body["messages"][0]["content"], said, None]
+        else:
+            assert isinstance(way, ByChannel)
+            key: Any = {"metadata": (("authorization", f"Bearer {KEY}"),)}
+            request = to_request(body)
+            made = await way.channel.CreateChatCompletion(request, **key)
+            asked_with = chat_pb2.ListChatCompletionMessagesRequest(id=made.id)
+            found = await way.channel.ListChatCompletionMessages(asked_with, **key)
+            assert [each.message for each in found.messages] == list(request.messages)
+    assert seen[0]["messages"] == body["messages"]
+
+
 @each_way
 async def test_what_is_stored_has_them(name: str, tmp_path: Path) -> None:
     shape = SHAPES["openrouter_text"]

@@ -11,12 +11,15 @@ from google.protobuf import text_format
 from google.protobuf.descriptor import Descriptor
 
 from diglot.service import errors
-from diglot.service.capability import EVERYTHING
+from diglot.service.capability import EVERYTHING, Capability
 from diglot.service.extra import extended
 from diglot.service.validation import check
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 
 GOOD = 'model: "m" messages { role: ROLE_USER content: "hi" }'
+NO_OBJECTS = ("[1]", "{", "", '{"a": NaN}', '{"a": [-1e999]}', "[" * 300, '{"a": "\\\\ud800"}')
+PART = "messages[1].parts[0]"
+VIDEO = '\'{"type": "video_url", "video_url": {"url": "u"}}\''
 
 
 def request(text: str) -> CreateChatCompletionRequest:
@@ -151,7 +154,29 @@ REFUSED: list[tuple[str, type[errors.ChatError], str]] = [
         errors.InvalidValue,
         "metadata",
     ),
-    (GOOD + " extra_json: '[1]'", errors.InvalidValue, "extra_json"),
+    *(
+        (f"{GOOD} messages {{ role: ROLE_USER parts {{ {part} }} }}", errors.InvalidValue, field)
+        for part, field in [
+            *(
+                (f"other_json: '{text}'", f"{PART}.other_json")
+                for text in (
+                    *("", "[]", "{}", '{"type": ""}', '{"type": ["x"]}', '{"type": "x", "x": NaN}'),
+                    '{"type": "text", "text": "has a field"}',
+                )
+            ),
+            (f"other_json: {VIDEO} extra_json: '{{}}'", f"{PART}.extra_json"),
+            (
+                f"other_json: {VIDEO} prompt_cache_breakpoint {{ mode: 'explicit' }}",
+                f"{PART}.prompt_cache_breakpoint",
+            ),
+        ]
+    ),
+    (
+        f"{GOOD} messages {{ role: ROLE_FUNCTION name: 'f' parts {{ other_json: {VIDEO} }} }}",
+        errors.InvalidValue,
+        PART,
+    ),
+    *((f"{GOOD} extra_json: '{no}'", errors.InvalidValue, "extra_json") for no in NO_OBJECTS),
     (GOOD + " extra_json: '{\"temperature\": 1}'", errors.InvalidValue, "extra_json"),
     (GOOD + " extra_json: '{\"stream\": true}'", errors.InvalidValue, "extra_json"),
 ]
@@ -224,7 +249,7 @@ def test_keys_that_are_not_known_are_an_object_and_not_known(
         return request(GOOD + text.replace("%", f"extra_json: '{extra}'"))
 
     check(asked('{"unheard_of": {"a": [null]}, "extra_json": 1, "parts": 1}'), EVERYTHING)
-    for wrong in ("[1]", "{", "", '{"a": NaN}', "[" * 300, f'{{"{known}": 1}}'):
+    for wrong in (*NO_OBJECTS, f'{{"{known}": 1}}'):
         with pytest.raises(errors.InvalidValue) as caught:
             check(asked(wrong), EVERYTHING)
         assert caught.value.field == f"{path}.extra_json"
@@ -271,6 +296,13 @@ PASSED = [
     'model: "m" messages { role: ROLE_USER content: "" }',
     'model: "m" messages { role: ROLE_ASSISTANT tool_calls { id: "a" function { name: "f" } } }',
     'model: "m" messages { role: ROLE_FUNCTION name: "f" }',
+    *(
+        f'model: "m" messages {{ role: ROLE_{role} {more} parts {{ other_json: {VIDEO} }} }}'
+        for role, more in [
+            *((each, "") for each in ("DEVELOPER", "SYSTEM", "USER", "ASSISTANT")),
+            ("TOOL", "tool_call_id: 'c'"),
+        ]
+    ),
 ]
 
 
@@ -284,3 +316,10 @@ def test_infinity_is_no_number_in_range() -> None:
     wrong.top_p = math.inf
     with pytest.raises(errors.InvalidValue):
         check(wrong, EVERYTHING)
+
+
+def test_a_part_of_another_type_is_refused_by_its_type_where_there_is_none() -> None:
+    asked = request(f"{GOOD} messages {{ role: ROLE_USER parts {{ other_json: {VIDEO} }} }}")
+    with pytest.raises(errors.UnsupportedValue, match="parts of type 'video_url'") as caught:
+        check(asked, EVERYTHING - {Capability.OTHER_PARTS})
+    assert caught.value.field == PART

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from engines import FakeEngine
 from serving import ask
 
@@ -66,12 +67,20 @@ def test_a_cache_key_wins_over_the_messages() -> None:
     assert len({place(among, keyed(n)) for n in range(50)}) == 4
 
 
-def test_images_count_and_are_told_apart() -> None:
+@pytest.mark.parametrize("kind", ["image_url", "other_json"])
+def test_images_count_and_are_told_apart(kind: str) -> None:
+    """And whatever else there is to be seen."""
+
     def seeing(picture: str) -> CreateChatCompletionRequest:
         request = ask()
         request.messages[0].ClearField("content")
         request.messages[0].parts.add().text.text = "What is it?"
-        request.messages[0].parts.add().image_url.url = "data:image/png;base64," + picture
+        part = request.messages[0].parts.add()
+        url = "data:image/png;base64," + picture
+        if kind == "image_url":
+            part.image_url.url = url
+        else:
+            part.other_json = f'{{"type": "video_url", "video_url": {{"url": "{url}"}}}}'
         return request
 
     among = deployments(1, 1, 1, 1)
