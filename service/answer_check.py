@@ -9,6 +9,7 @@ refused says so itself, and is not checked.
 from __future__ import annotations
 
 from diglot.burst import TextRun
+from diglot.presence import has
 from diglot.v1 import completion_pb2 as c
 from diglot.v1 import tool_pb2 as t
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
@@ -105,6 +106,8 @@ class _Answer:
 
 
 def _answer_schema(request: CreateChatCompletionRequest) -> str | None:
+    if not has(request, "response_format"):
+        return None
     match request.response_format.WhichOneof("format"):
         case "json_object":
             return _ANY_OBJECT

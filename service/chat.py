@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import string
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ _LETTERS = bytes((string.ascii_letters + string.digits).encode()[byte % 62] for 
 
 def new_completion_id() -> str:
     """As OpenAI's look; some 170 bits, so that ids never collide, wherever they are stored."""
-    return "chatcmpl-" + secrets.token_bytes(29).translate(_LETTERS).decode()
+    return "chatcmpl-" + os.urandom(29).translate(_LETTERS).decode()
 
 
 class ChatService:
@@ -71,14 +72,16 @@ class ChatService:
             )
         whole = Fold()
         begun = False
+        bursts = self._generate(request, call.in_one_piece(), True, streamed=False)
         try:
-            async with aclosing(self._generate(request, call, True, streamed=False)) as bursts:
-                async for burst in bursts:
-                    begun = True
-                    whole.add(burst)
+            async for burst in bursts:
+                begun = True
+                whole.add(burst)
         except ChatError as error:
             error.worked |= begun
             raise
+        finally:
+            await bursts.aclose()  # by hand, here and below: `aclosing` costs every call more
         return whole.completion()
 
     def stream(
@@ -138,10 +141,10 @@ class ChatService:
                 # What is stored has to be finished before it is.
                 answer = recorded(_finished(answer, finish), request, call, self._store)
                 finishing = None
-            async with aclosing(answer) as bursts:
+            try:
                 while True:
                     try:
-                        burst = await (expiry.next(bursts) if expiry else anext(bursts))
+                        burst = await (expiry.next(answer) if expiry else anext(answer))
                     except StopAsyncIteration:
                         break
                     for part in (burst,) if finishing is None else finishing(burst):
@@ -150,6 +153,8 @@ class ChatService:
                             told = [_padded(chunk) for chunk in chunks_of(told)]
                         if told:
                             yield told
+            finally:
+                await answer.aclose()
             account.ended()
         except Exception as error:
             account.failed(error)
@@ -172,22 +177,25 @@ class _Finish:
         self._created = int(time.time())
         self._model = served.model.id
 
-    def __call__(self, burst: Burst) -> Iterator[Burst]:
+    def __call__(self, burst: Burst) -> Iterable[Burst]:
         """The burst. Raises InvalidAnswer, after what comes before that."""
         for message in messages_of(burst):
             message.id = self._id
             message.created = self._created
             if not message.model:
                 message.model = self._model
-        if self._promised is not None:
-            for place, said in enumerate(burst):
-                try:
-                    self._promised.look(said)
-                except InvalidAnswer:
-                    if place:
-                        yield burst[:place]
-                    raise
-        yield burst
+        return (burst,) if self._promised is None else _kept(self._promised, burst)
+
+
+def _kept(promised: AnswerCheck, burst: Burst) -> Iterator[Burst]:
+    for place, said in enumerate(burst):
+        try:
+            promised.look(said)
+        except InvalidAnswer:
+            if place:
+                yield burst[:place]
+            raise
+    yield burst
 
 
 async def _finished(

@@ -23,6 +23,8 @@ class Engine(Protocol):
     - each choice begins with a chunk that has its role, in order of index, and ends with one
       that has its finish reason; a stream that cannot be completed raises a ChatError;
     - usage comes last, in a chunk without choices, whether the caller asked for it or not;
+    - of a call for the whole, whose chunks are only added up, they may be fewer, and say several
+      of these things at once;
     - id and created are the core's to fill in, and model too if it is empty;
     - closing the generator frees what it holds at once: also while it is queued or reads the
       prompt;

@@ -8,6 +8,8 @@
   are believed: llama.cpp (`timings_per_token`), vLLM (`continuous_usage_stats`), the scripted
   one. Where they do not, each event that says something counts as a token, as engines send them,
   and what the prompt cost is not known.
+- An answer that an upstream was asked for in one piece is delivered when all of it is there: before
+  that nothing is, whatever was generated.
 - Before the first token nothing is delivered: a call that is cancelled while it is queued or in
   prefill costs nothing, nor does the attempt that failed before another deployment took over.
 

@@ -28,7 +28,9 @@ def to_json(request: CreateChatCompletionRequest, model: str, options: Options) 
     body: Json = {"model": model, "stream": True} | limits(request, options)
     thinking = body.get("thinking", extra.get("thinking"))
     system, body["messages"] = turns_of(
-        request.messages, with_thought=takes_thought(thinking, options)
+        request.messages,
+        with_thought=takes_thought(thinking, options),
+        mid_conversation_system=options.mid_conversation_system,
     )
     if system:
         body["system"] = system

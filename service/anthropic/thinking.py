@@ -38,6 +38,8 @@ class Options:
     default_max_tokens: int = 16384
     """For requests that set no limit. Every model that Anthropic still serves can do as much."""
     thinking: Literal["adaptive", "budget"] = "adaptive"
+    mid_conversation_system: bool = False
+    """Whether the model takes instructions between turns."""
 
 
 def limits(request: CreateChatCompletionRequest, options: Options) -> dict[str, Any]:

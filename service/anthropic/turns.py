@@ -1,8 +1,13 @@
 """Messages, from the contract to the two that take turns in the Messages API.
 
-Instructions, wherever they stand, are gathered in `system`. What one side says in a row is one
-turn, and the results of calls are said by the user. Empty texts, which the API refuses, are
-left out.
+What one side says in a row is one turn, and the results of calls are said by the user. Empty
+texts, which the API refuses, are left out.
+
+Instructions, wherever they stand, are gathered in `system`, in their order: most models take none
+elsewhere, and LiteLLM and Anthropic's own layer for OpenAI's SDK do the same. A model that does
+take them between turns has those that come later where they stood, or as near as the API allows:
+at the end of a user's turn, and not twice in a row. So they still precede the answer that the
+next message of an assistant is, or that is asked for.
 """
 
 from __future__ import annotations
@@ -23,14 +28,21 @@ Json = dict[str, Any]
 _INSTRUCTIONS = (m.ROLE_SYSTEM, m.ROLE_DEVELOPER)
 
 
-def turns_of(messages: Iterable[m.Message], *, with_thought: bool) -> tuple[list[Json], list[Json]]:
+def turns_of(
+    messages: Iterable[m.Message], *, with_thought: bool, mid_conversation_system: bool = False
+) -> tuple[list[Json], list[Json]]:
     """`system` and `messages`. Raises an InvalidRequest for what cannot be said there."""
     system: list[Json] = []
+    later: list[Json] = []
     turns: list[Json] = []
     for index, message in enumerate(messages):
         path = f"messages[{index}]"
         if message.role in _INSTRUCTIONS:
-            system += blocks_of(message, path)
+            blocks = blocks_of(message, path)
+            if turns and mid_conversation_system:
+                later += blocks
+            else:
+                system += blocks
             continue
         role = "assistant" if message.role == m.ROLE_ASSISTANT else "user"
         blocks = _said(message, path)
@@ -40,12 +52,19 @@ def turns_of(messages: Iterable[m.Message], *, with_thought: bool) -> tuple[list
         if turns and turns[-1]["role"] == role:
             turns[-1]["content"] += blocks
         elif blocks:
+            if later and role == "assistant":
+                turns.append({"role": "system", "content": later})
+                later = []
             turns.append({"role": role, "content": blocks})
     if not turns:
         raise UnsupportedValue(
             "This model needs a message that is not empty, and not of a system or developer.",
             field="messages",
         )
+    if later and turns[-1]["role"] == "user":
+        turns.append({"role": "system", "content": later})
+    else:  # after an assistant's last words there is no place for them
+        system += later
     return system, turns
 
 

@@ -221,13 +221,16 @@ def _engine(settings: Settings, processes: Processes, model: SingleModel, name: 
                 _key(model),
                 model.connect_timeout_seconds,
                 model.continuous_usage,
+                model.unary == "whole",
             )
             return UpstreamEngine(endpoint, UpstreamName(model.upstream_model, name))
         case AnthropicModel():
             from ..anthropic import AnthropicEngine, MessagesEndpoint, Options
 
             messages = MessagesEndpoint(model.base_url, _key(model), model.connect_timeout_seconds)
-            options = Options(model.default_max_tokens, model.thinking)
+            options = Options(
+                model.default_max_tokens, model.thinking, model.mid_conversation_system
+            )
             return AnthropicEngine(messages, UpstreamName(model.upstream_model, name), options)
         case DiglotModel():
             from ..peer import Peer, PeerEngine

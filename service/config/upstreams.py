@@ -79,6 +79,9 @@ class UpstreamModel(_Elsewhere):
     continuous_usage: bool = False
     """Asks the server to tell with each token what was spent so far, as vLLM can: answers that end
     early are then accounted with their prompt, and to the token. OpenAI itself refuses the key."""
+    unary: Literal["streamed", "whole"] = "streamed"
+    """How the server is asked for an answer that its caller has in one piece: as a stream, which
+    ends at once when the caller leaves, or for the whole of it."""
 
     @field_validator("base_url")
     @classmethod
@@ -86,8 +89,15 @@ class UpstreamModel(_Elsewhere):
         return _checked(url, "https://host/v1")
 
 
+_STREAMED = _Elsewhere.refused | {
+    "unary": 'is only for kind = "upstream": such a server is always asked for streams'
+}
+
+
 class AnthropicModel(_Elsewhere):
     """A model behind Anthropic's Messages API."""
+
+    refused: ClassVar[dict[str, str]] = _STREAMED
 
     kind: Literal["anthropic"]
     base_url: str = "https://api.anthropic.com"
@@ -96,6 +106,9 @@ class AnthropicModel(_Elsewhere):
     """The limit for requests that set none: this API must be told one."""
     thinking: Literal["adaptive", "budget"] = "adaptive"
     """How the model is told how much to think: adaptive since Claude 4.6, budget before."""
+    mid_conversation_system: bool = False
+    """Whether the model takes instructions between turns, as Claude does since Opus 4.8. Where it
+    does not, all of a request's stand before its first turn."""
 
     @field_validator("base_url")
     @classmethod
@@ -108,6 +121,8 @@ class AnthropicModel(_Elsewhere):
 
 class DiglotModel(_Elsewhere, GrpcClient):
     """A model of another Diglot, asked over gRPC."""
+
+    refused: ClassVar[dict[str, str]] = _STREAMED
 
     kind: Literal["diglot"]
     target: GrpcTarget

@@ -124,18 +124,19 @@ class LlamaChunkReader(ChunkReader):
                 total = usage if total is None else summed(total, usage)
         return total
 
-    def _stamped(self, chunk: ChatCompletionChunk, value: Json) -> ChatCompletionChunk:
+    def _stamp(self, chunks: Sequence[ChatCompletionChunk], value: Json) -> None:
         timings = self._timed or value.get("timings")
-        if isinstance(timings, bytes | dict) and chunk.choices:
-            choice = chunk.choices[0]
-            if not choice.delta.role:  # which comes before the first token, in the same event
-                self._timings[choice.index] = timings
-        return super()._stamped(chunk, value)
+        if isinstance(timings, bytes | dict):
+            for chunk in chunks:
+                # The role comes before the first token, in the same event.
+                if chunk.choices and not chunk.choices[0].delta.role:
+                    self._timings[chunk.choices[0].index] = timings
+        super()._stamp(chunks, value)
 
-    def read_choice(self, body: Json) -> Iterator[ChatCompletionChunk]:
+    def read_choice(self, body: Json, said: list[ChatCompletionChunk]) -> None:
         index, delta = body.get("index"), body.get("delta")
         if not self._calls or type(index) is not int or not isinstance(delta, dict):
-            yield from super().read_choice(body)
+            super().read_choice(body, said)
             return
         reader = self._readers.get(index)
         if reader is None:
@@ -153,9 +154,9 @@ class LlamaChunkReader(ChunkReader):
         if body.get("finish_reason"):
             pieces += reader.end(cut=body["finish_reason"] == "length")
         for piece, own in pieces:
-            said = {"content": own} if own else None
-            yield from super().read_choice({"index": index, "delta": piece, "logprobs": said})
-        yield from super().read_choice({**body, "delta": {}, "logprobs": None})
+            likely = {"content": own} if own else None
+            super().read_choice({"index": index, "delta": piece, "logprobs": likely}, said)
+        super().read_choice({**body, "delta": {}, "logprobs": None}, said)
 
 
 def _apart(event: bytes) -> tuple[bytes, bytes]:

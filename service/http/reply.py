@@ -100,10 +100,11 @@ class Reply:
 
     async def read_up_to(self, limit: int) -> bytes:
         """The body's first bytes, at most so many."""
-        data = b""
-        while len(data) < limit and (piece := await self.read()):
-            data += piece
-        return data[:limit]
+        pieces = []
+        while limit > 0 and (piece := await self.read()):
+            pieces.append(piece[:limit])
+            limit -= len(piece)
+        return b"".join(pieces)
 
     def close(self) -> None:
         """To be called once, when nothing more will be read."""

@@ -20,6 +20,8 @@ _KEY = re.compile(rb'"content"\s*:\s*"')
 
 # So many events may have been compared in vain before it is known whether it pays.
 _ON_TRIAL = 8
+# What there is at least after a text: the ends of its string, delta, choice, choices and event.
+_SHORTEST_END = len(b'"}}]}')
 
 
 class Alike:
@@ -41,6 +43,8 @@ class Alike:
     def read(self, events: Sequence[bytes], first: int = 0) -> TextRun | None:
         """The chunks of the events from the first on that are alike; None if that one is not."""
         if self._event is not None:
+            if events[first][-_SHORTEST_END:] != self._event[-_SHORTEST_END:]:
+                return None  # as in many answers, which have but one event of text
             self._take_apart(self._event)
         if self._chunk is None:
             return None

@@ -21,9 +21,9 @@ from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from ..errors import UpstreamInvalid, UpstreamUnavailable
-from . import values
+from . import values, whole
 from .alike import Alike
-from .delta import bare, ending, in_place_of_text, opening, read_delta
+from .delta import bare, calling, ending, in_place_of_text, open_with, opening, read_delta
 from .endings import Endings
 from .refusal import error_in
 from .tool_calls import ToolCallMender
@@ -51,20 +51,33 @@ _MOST_CHOICES = 128
 
 
 class ChunkReader:
-    """Reads one stream. `model` is what chunks say answers; by default what the upstream says."""
+    """Reads one stream. `model` is what chunks say answers; by default what the upstream says.
+
+    Of an answer that goes out `in_one_piece` only what its chunks add up to is brought into that
+    form: they are as few as can say it.
+    """
 
     keeps_unknown = True
     """Whether keys that are not known go through."""
 
-    def __init__(self, request: CreateChatCompletionRequest, model: str | None = None) -> None:
+    def __init__(
+        self,
+        request: CreateChatCompletionRequest,
+        model: str | None = None,
+        *,
+        in_one_piece: bool = False,
+    ) -> None:
         self._request = request
         self._model = model
         self._answering = model or ""
+        self._in_one_piece = in_one_piece
+        self._came_whole = False
         self._choices: dict[int, _Choice] = {}
         self.usage: c.Usage | None = None
         self._tokens = 0
         self._done = False
         self._endings = Endings()
+        self._moderation: c.Moderation | None = None
         self._unknown = UnknownKeys()
         # Where a subclass makes something else of a choice, the like of it may mean another thing.
         own = type(self) is not ChunkReader
@@ -74,22 +87,27 @@ class ChunkReader:
         """The chunks that the events come to: none, one, or several each."""
         at = 0
         while at < len(events):
-            run = None
-            if self._alike is not None and not self._unknown.event:  # what waits goes with the next
-                run = self._alike.read(events, at)
-            if run is not None:
+            alike = self._alike
+            if self._unknown.event or self._moderation is not None:
+                alike = None  # what waits goes with the next
+            if alike is not None and (run := alike.read(events, at)) is not None:
                 self._tokens += len(run.texts)
                 at += len(run.texts)
                 yield run
-            else:
-                yield from self._read(events[at])
-                at += 1
+                continue
+            said: list[ChatCompletionChunk] = []
+            try:
+                self._read(events[at], said, alike)
+            finally:
+                yield from said  # it was said before what failed
+            at += 1
 
-    def _read(self, data: bytes) -> Iterator[ChatCompletionChunk]:
+    def _read(self, data: bytes, said: list[ChatCompletionChunk], alike: Alike | None) -> None:
+        """Adds what an event comes to, and has `alike` learn it if others may be like it."""
         if data.startswith(b"[DONE]"):
             self._done = True
-            yield from self._unsaid()
-            yield from self._endings.release()
+            if not self._in_one_piece:
+                self._close(said)
             return
         try:
             value = from_json(data)
@@ -97,58 +115,82 @@ class ChunkReader:
             raise UpstreamInvalid("The upstream sent an event that is not JSON.") from None
         if not isinstance(value, dict):
             raise UpstreamInvalid("The upstream sent an event that is not an object.")
+        opened = len(self._choices)
+        self._say(value, said)
+        if alike is not None and len(said) == 1 and len(self._choices) == opened:
+            [choice, *others] = value["choices"]
+            if not others and _is_plain(choice):
+                alike.learn(data, said[0])
+
+    def read_whole(self, body: bytes) -> list[ChatCompletionChunk]:
+        """The chunks for a completion that came in one piece, to its end."""
+        self._came_whole = self._in_one_piece = True
+        said: list[ChatCompletionChunk] = []
+        self._say(whole.read(body), said)
+        if self.usage is None:
+            self._tokens = 0  # nobody knows how many they were
+        return said + self.end()
+
+    def _say(self, value: dict[str, Any], said: list[ChatCompletionChunk]) -> None:
+        """Adds what an event says."""
         if error := value.get("error"):
             raise error_in(error)
         usage = value.get("usage")
         if isinstance(usage, dict):
             self.count(values.usage(usage))
-        waited = bool(self._unknown.event)
+        if isinstance(moderation := value.get("moderation"), dict):
+            # For one chunk, the next: on each it would add up.
+            self._moderation = values.moderation(moderation)
         if self.keeps_unknown and not EVENT.issuperset(value):
             self._unknown.add(value)
         choices = value.get("choices")
-        if isinstance(choices, list):
-            opened = len(self._choices)
-            for choice in choices:
-                if isinstance(choice, dict):
-                    chunks = self.read_choice(choice)
-                    if self.keeps_unknown and self._unknown.touches(choice):
-                        chunks = self._unknown.beside(choice, chunks, self._choices)
-                    for chunk in chunks:
-                        self._stamped(chunk, value)
-                        if (
-                            self._alike is not None
-                            and len(choices) == 1
-                            and len(self._choices) == opened
-                            and _is_plain(choice)
-                            and not waited
-                        ):
-                            self._alike.learn(data, chunk)
-                        if not (choice.get("finish_reason") and self._endings.keep(chunk)):
-                            yield chunk
+        if choices and isinstance(choices, list):
+            ends = False
+            try:
+                for choice in choices:
+                    if isinstance(choice, dict):
+                        begins = len(said)
+                        self.read_choice(choice, said)
+                        if self.keeps_unknown and self._unknown.touches(choice):
+                            self._unknown.put_beside(choice, said, begins, self._choices)
+                        ends |= bool(choice.get("finish_reason"))
+            finally:
+                if said:
+                    self._stamp(said, value)
+            if ends:
+                said[:] = [chunk for chunk in said if not self._endings.keep(chunk)]
         if self._unknown.event:
             self._unknown.wait(self._unknown.event)
 
-    def end(self) -> Iterator[ChatCompletionChunk]:
+    def end(self) -> list[ChatCompletionChunk]:
         """What comes after the last event. Raises if the answer is not whole."""
         if not self._done and not all(choice.finished for choice in self._choices.values()):
             raise UpstreamUnavailable("The upstream broke off in the middle of its answer.")
         if not self._choices:
             raise UpstreamInvalid("The upstream ended without an answer.")
-        yield from self._unsaid()
-        yield from self._endings.release()
+        said: list[ChatCompletionChunk] = []
+        self._close(said)
         for index, choice in self._choices.items():
             if not choice.finished:
-                for chunk in self._finish(index, choice, c.FINISH_REASON_STOP):
-                    yield self._stamped(chunk, {})
+                begins = len(said)
+                self._finish(index, choice, c.FINISH_REASON_STOP, said)
+                self._stamp(said[begins:], {})
         if self.usage is not None:
-            yield self._stamped(ChatCompletionChunk(usage=self.usage), {})
+            if not (self._in_one_piece and said):
+                said.append(ChatCompletionChunk())
+                self._stamp(said[-1:], {})
+            said[-1].usage.CopyFrom(self.usage)
+        return said
 
-    def _unsaid(self) -> Iterator[ChatCompletionChunk]:
-        """What came with the usage, or after all: with a usage that nobody asked for it is lost."""
-        if not self._unknown.event or not self._choices:
-            return
-        if self.usage is None or not self._request.stream_options.include_usage:
-            yield self._stamped(bare(min(self._choices)), {})
+    def _close(self, said: list[ChatCompletionChunk]) -> None:
+        """Adds what waited for the end. What came with the usage, or after all, needs a chunk of
+        its own: with a usage that nobody asked for it is lost."""
+        waits = self._unknown.event or self._moderation is not None
+        lost = self.usage is None or not self._request.stream_options.include_usage
+        if waits and lost and self._choices:
+            said.append(bare(min(self._choices)))
+            self._stamp(said, {})
+        said += self._endings.release()
 
     @property
     def _names_a_tool(self) -> bool:
@@ -166,22 +208,29 @@ class ChunkReader:
             return None
         return self.usage or c.Usage(completion_tokens=self._tokens, total_tokens=self._tokens)
 
-    def _stamped(self, chunk: ChatCompletionChunk, value: dict[str, Any]) -> ChatCompletionChunk:
+    def _stamp(self, chunks: Sequence[ChatCompletionChunk], value: dict[str, Any]) -> None:
+        """Writes on them, of which there is one at least, what their event says besides its
+        choices."""
         model = self._model or value.get("model") or self._answering
         if isinstance(model, str):
-            chunk.model = self._answering = model
+            self._answering = model
+            for chunk in chunks:
+                chunk.model = model
         if isinstance(fingerprint := value.get("system_fingerprint"), str):
-            chunk.system_fingerprint = fingerprint
+            for chunk in chunks:
+                chunk.system_fingerprint = fingerprint
         if isinstance(tier := value.get("service_tier"), str):
-            chunk.service_tier = tier
-        if isinstance(moderation := value.get("moderation"), dict):
-            chunk.moderation.CopyFrom(values.moderation(moderation))
+            for chunk in chunks:
+                chunk.service_tier = tier
+        if self._moderation is not None:
+            chunks[0].moderation.CopyFrom(self._moderation)
+            self._moderation = None
         if self._unknown.event:
-            self._unknown.put_on(chunk)
-        return chunk
+            self._unknown.put_on(chunks[0])
 
-    def read_choice(self, body: dict[str, Any]) -> Iterator[ChatCompletionChunk]:
-        """The chunks for one choice of an event. Where a server has its own way, override it."""
+    def read_choice(self, body: dict[str, Any], said: list[ChatCompletionChunk]) -> None:
+        """Adds the chunks for one choice of an event. Where a server has its own way, override
+        it."""
         index = body.get("index") or 0
         if type(index) is not int or not 0 <= index < _MOST_CHOICES:
             raise UpstreamInvalid("The upstream sent a choice with an impossible index.")
@@ -191,63 +240,83 @@ class ChunkReader:
         calls = calls if isinstance(calls, list) else []
         reason = body.get("finish_reason") or None
         logprobs = body.get("logprobs")
-        said = None
+        chunk = None
         if logprobs is not None or not calls or len(delta) > 1:
             likely = 0 if logprobs is None else self._request.top_logprobs
-            said = read_delta(index, delta, logprobs, likely, keep_unknown=self.keeps_unknown)
+            chunk = read_delta(index, delta, logprobs, likely, keep_unknown=self.keeps_unknown)
         # Nothing yet but a role: kept until it is known whether text or calls follow.
-        if said is None and not calls and reason is None:
+        if chunk is None and not calls and reason is None:
             return
-        if index not in self._choices:
-            if said is None:
-                no_text = bool(calls)
-            else:
-                text = values.text(delta.get("content"))
-                no_text = not text and in_place_of_text(said.choices[0].delta)
-            for lower in range(len(self._choices), index + 1):
-                self._choices[lower] = _Choice()
-                yield opening(lower, with_content=lower != index or not no_text)
-        choice = self._choices[index]
-        if said is not None:
+        choice = self._choices.get(index)
+        if choice is None:
+            choice = self._open(index, delta, chunk, said, no_text=bool(calls))
+        if chunk is not None:
             self._tokens += 1
             if delta.get("function_call"):
-                choice.called_function |= said.choices[0].delta.HasField("function_call")
-            yield said
+                choice.called_function |= chunk.choices[0].delta.HasField("function_call")
+            said.append(chunk)
         elif calls:
             self._tokens += 1
         for piece in calls:
             if isinstance(piece, dict):
-                for mended in choice.calls.add(piece):
-                    chunk = ChatCompletionChunk()
-                    chunk.choices.add(index=index).delta.tool_calls.append(mended)
-                    yield chunk
+                if choice.calls is None:
+                    choice.calls = ToolCallMender()
+                mended = choice.calls.add(piece, whole=self._came_whole)
+                said += [calling(index, each) for each in mended]
             if choice.finished and not self._names_a_tool:
                 self._endings.called(index)
         if reason is not None and not choice.finished:
             reason = str(reason)
             if reason in _FAILED:
                 raise UpstreamUnavailable("The upstream gave up in the middle of its answer.")
-            yield from self._finish(index, choice, _FINISH.get(reason, c.FINISH_REASON_STOP))
+            self._finish(index, choice, _FINISH.get(reason, c.FINISH_REASON_STOP), said)
+
+    def _open(
+        self,
+        index: int,
+        delta: dict[str, Any],
+        chunk: ChatCompletionChunk | None,
+        said: list[ChatCompletionChunk],
+        *,
+        no_text: bool,
+    ) -> _Choice:
+        """Begins a choice, and those before it. `chunk` is what the delta says, if it says any;
+        without it, `no_text` tells whether that is because something else comes instead."""
+        if self._came_whole:
+            no_text = delta.get("content") is None
+        elif chunk is not None:
+            first = chunk.choices[0].delta
+            no_text = not values.text(delta.get("content")) and in_place_of_text(first)
+        for lower in range(len(self._choices), index):
+            self._choices[lower] = _Choice()
+            said.append(opening(lower, with_content=True))
+        if chunk is None or not self._in_one_piece:
+            said.append(opening(index, with_content=not no_text))
+        else:
+            open_with(chunk, with_content=not no_text)
+        choice = self._choices[index] = _Choice()
+        return choice
 
     def _finish(
-        self, index: int, choice: _Choice, reason: c.FinishReason.ValueType
-    ) -> Iterator[ChatCompletionChunk]:
+        self,
+        index: int,
+        choice: _Choice,
+        reason: c.FinishReason.ValueType,
+        said: list[ChatCompletionChunk],
+    ) -> None:
         choice.finished = True
-        if choice.calls and reason != c.FINISH_REASON_LENGTH:
-            for mended in choice.calls.end():
-                chunk = ChatCompletionChunk()
-                chunk.choices.add(index=index).delta.tool_calls.append(mended)
-                yield chunk
+        if choice.calls is not None and reason != c.FINISH_REASON_LENGTH:
+            said += [calling(index, each) for each in choice.calls.end()]
         if reason in (c.FINISH_REASON_STOP, c.FINISH_REASON_TOOL_CALLS):
             # OpenAI's own rule, which servers get wrong in every possible way: a call of the
             # tool that was named is a "stop".
-            if choice.calls and not self._names_a_tool:
+            if choice.calls is not None and not self._names_a_tool:
                 reason = c.FINISH_REASON_TOOL_CALLS
             elif choice.called_function and not self._names_a_tool:
                 reason = c.FINISH_REASON_FUNCTION_CALL
             else:
                 reason = c.FINISH_REASON_STOP
-        yield ending(index, reason)
+        said.append(ending(index, reason))
 
 
 class _Choice:
@@ -256,7 +325,7 @@ class _Choice:
     __slots__ = ("called_function", "calls", "finished")
 
     def __init__(self) -> None:
-        self.calls = ToolCallMender()
+        self.calls: ToolCallMender | None = None
         self.called_function = False
         self.finished = False
 

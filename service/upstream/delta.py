@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diglot.v1.chunk_pb2 import ChatCompletionChunk, ChunkChoice, Delta
+from diglot.v1.chunk_pb2 import ChatCompletionChunk, ChunkChoice, Delta, ToolCallDelta
 from diglot.v1.completion_pb2 import FinishReason
 from diglot.v1.message_pb2 import ROLE_ASSISTANT
 
@@ -43,6 +43,21 @@ def opening(index: int, *, with_content: bool) -> ChatCompletionChunk:
     return _of_choice(index, _OPENING_WITH_CONTENT if with_content else _OPENING)
 
 
+def open_with(chunk: ChatCompletionChunk, *, with_content: bool) -> None:
+    """Has a choice's first chunk that says something say who speaks, too."""
+    delta = chunk.choices[0].delta
+    delta.role = ROLE_ASSISTANT
+    if with_content and not delta.HasField("content"):
+        delta.content = ""
+
+
+def calling(index: int, call: ToolCallDelta) -> ChatCompletionChunk:
+    """A piece of a call of a tool."""
+    chunk = bare(index)
+    chunk.choices[0].delta.tool_calls.append(call)
+    return chunk
+
+
 def ending(index: int, reason: FinishReason.ValueType) -> ChatCompletionChunk:
     """A choice's last."""
     return _of_choice(index, _ENDINGS[reason])
@@ -59,18 +74,19 @@ def read_delta(
     index: int, delta: dict[str, Any], logprobs: Any, most_likely: int, *, keep_unknown: bool
 ) -> ChatCompletionChunk | None:
     """The chunk for everything in a delta but tool calls; None if it says nothing."""
+    content = delta.get("content")
+    if len(delta) == 1 and logprobs is None and type(content) is str:  # as nearly all are
+        return _text(index, content) if content else None
     said = [key for key, value in delta.items() if value and key not in ("role", "tool_calls")]
     if not said and logprobs is None:
         return None
-    chunk = ChatCompletionChunk()
-    choice = chunk.choices.add(index=index)
+    if said == ["content"] and logprobs is None and type(content) is str:
+        return _text(index, content)
+    chunk = bare(index)
+    choice = chunk.choices[0]
     target = choice.delta
-    content = delta.get("content")
     if content and isinstance(content, str):
         target.content = content
-        # By far the commonest delta has this and nothing else.
-        if len(said) == 1 and logprobs is None:
-            return chunk
     reasoning = values.text(delta.get("reasoning_content") or delta.get("reasoning"))
     if reasoning and len(said) == 1 and logprobs is None:
         target.reasoning_content = reasoning
@@ -96,9 +112,15 @@ def read_delta(
     if isinstance(logprobs, dict) and (logprobs.get("content") or logprobs.get("refusal")):
         told = values.logprobs(logprobs, most_likely, keep_unknown=keep_unknown)
         choice.logprobs.CopyFrom(told)
-        if not target.HasField("content"):
+        if not target.ByteSize():
             target.content = ""  # a token that is only a part of a character
     return chunk if target.ByteSize() else None
+
+
+def _text(index: int, content: str) -> ChatCompletionChunk:
+    chunk = bare(index)
+    chunk.choices[0].delta.content = content
+    return chunk
 
 
 def _hear(choice: ChunkChoice, audio: dict[str, Any]) -> None:

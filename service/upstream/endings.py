@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from diglot.v1 import completion_pb2 as c
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
@@ -29,7 +27,8 @@ class Endings:
         if kept is not None and kept.choices[0].finish_reason == c.FINISH_REASON_STOP:
             kept.choices[0].finish_reason = c.FINISH_REASON_TOOL_CALLS
 
-    def release(self) -> Iterator[ChatCompletionChunk]:
+    def release(self) -> list[ChatCompletionChunk]:
         """In the order in which they came."""
-        kept, self._kept = self._kept, {}
-        yield from kept.values()
+        kept = [*self._kept.values()]
+        self._kept.clear()
+        return kept

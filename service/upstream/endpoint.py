@@ -20,6 +20,8 @@ class Endpoint:
     """Seconds."""
     continuous_usage: bool = False
     """Whether it is to tell the usage so far with each token."""
+    whole: bool = False
+    """Whether unary calls are asked for in one piece, and not as streams."""
 
     @property
     def url(self) -> str:

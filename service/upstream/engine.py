@@ -21,8 +21,12 @@ from .request_json import to_json
 
 class UpstreamEngine(HttpEngine):
     """Streams from an upstream, also for unary calls: then a caller who leaves is noticed in
-    the same way, and there is one path to keep right. It is taken to be able to do whatever it
-    does not refuse itself.
+    the same way, and what he was sent until then is known. It is taken to be able to do whatever
+    it does not refuse itself.
+
+    Where the endpoint says so, unary calls are asked for in one piece. Of those nothing is
+    delivered, and nothing accounted, before all of it is there; many servers see only some
+    seconds later that the connection was closed, and generate until then.
     """
 
     capabilities = EVERYTHING
@@ -37,7 +41,14 @@ class UpstreamEngine(HttpEngine):
             # nobody finds or deletes; and OpenAI refuses metadata of what it does not store.
             del body["store"]
             body.pop("metadata", None)
-        return converse(self._channel, self._endpoint, body, call, ChunkReader(request))
+        whole = call.whole and (self._endpoint.whole or _has_no_stream(request))
+        reader = ChunkReader(request, in_one_piece=call.whole)
+        return converse(self._channel, self._endpoint, body, call, reader, whole=whole)
+
+
+def _has_no_stream(request: CreateChatCompletionRequest) -> bool:
+    """Whether OpenAI refuses to stream the answer: sound it streams only as it is played."""
+    return request.HasField("audio") and request.audio.format != "pcm16"
 
 
 def converse(
@@ -47,15 +58,19 @@ def converse(
     call: Call,
     reader: ChunkReader,
     lost: Callable[[], ChatError] = broken_off,
+    *,
+    whole: bool = False,
 ) -> AsyncGenerator[Burst, None]:
-    """Sends one request and yields what comes back. `lost` makes the error for a connection
-    that cannot be had or breaks."""
-    body["stream"] = True
-    body["stream_options"] = body.get("stream_options", {}) | {"include_usage": True}
-    if endpoint.continuous_usage:
-        body["stream_options"]["continuous_usage_stats"] = True
+    """Sends one request and yields what comes back: a stream, or the `whole` of it. `lost` makes
+    the error for a connection that cannot be had or breaks."""
+    if not whole:
+        body["stream"] = True
+        body["stream_options"] = body.get("stream_options", {}) | {"include_usage": True}
+        if endpoint.continuous_usage:
+            body["stream_options"]["continuous_usage_stats"] = True
     headers = {"X-Request-Id": call.request_id, **dict(call.trace)}
     if endpoint.api_key is not None:
         headers["Authorization"] = f"Bearer {endpoint.api_key}"
     call.meter.follow(reader.delivered)
-    return exchange(channel, headers, body, reader, error_of, lost)
+    read_whole = reader.read_whole if whole else None
+    return exchange(channel, headers, body, reader, error_of, lost, read_whole)

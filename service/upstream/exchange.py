@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -12,10 +12,11 @@ from diglot.burst import Burst, TextRun
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from ..errors import ChatError, UpstreamInvalid, UpstreamUnavailable
-from ..http import HttpChannel
+from ..http import HttpChannel, Reply
 from .refusal import LONGEST_BODY
 from .secret import without
 from .sse import EventReader
+from .whole import LONGEST
 
 Refused = Callable[[int, bytes, str | None], ChatError]
 """From a reply's status, its body's first bytes and its Retry-After."""
@@ -27,7 +28,7 @@ class Reader(Protocol):
     def read(self, events: Sequence[bytes]) -> Iterator[ChatCompletionChunk | TextRun]:
         """The chunks that the events come to."""
 
-    def end(self) -> Iterator[ChatCompletionChunk]:
+    def end(self) -> Iterable[ChatCompletionChunk]:
         """What comes after the last event. Raises if the answer is not whole."""
 
 
@@ -43,8 +44,10 @@ async def exchange(
     reader: Reader,
     refused: Refused,
     lost: Callable[[], ChatError] = broken_off,
+    read_whole: Callable[[bytes], Iterable[ChatCompletionChunk]] | None = None,
 ) -> AsyncGenerator[Burst, None]:
-    """Sends one request and yields what comes back. Closing the generator resets the connection."""
+    """Sends one request and yields what comes back: with `read_whole`, which reads the body, an
+    answer in one piece. Closing the generator resets the connection."""
     events = EventReader()
     try:
         reply = await channel.post(headers, _encoded(body))
@@ -54,6 +57,9 @@ async def exchange(
                 raise refused(reply.status, refusal, reply.headers.get("retry-after"))
             if reply.headers.get("content-encoding", "identity") != "identity":
                 raise UpstreamInvalid("The upstream compressed its answer, unasked.")
+            if read_whole is not None:
+                yield [*read_whole(await _body(reply))]
+                return
             kind, _, _ = reply.headers.get("content-type", "").partition(";")
             if kind.strip().lower() != "text/event-stream":
                 raise UpstreamInvalid("The upstream answered with something else than a stream.")
@@ -64,8 +70,10 @@ async def exchange(
                 burst: list[ChatCompletionChunk | TextRun] = []
                 fault = None
                 try:
-                    for said in _read(reader, events, piece, ended=ended):
-                        burst.append(said)  # noqa: PERF402  # it may fail midway
+                    burst += reader.read(events.feed(piece))
+                    if ended:
+                        burst += reader.read(events.end())
+                        burst += reader.end()
                 except ChatError as error:
                     fault = error  # what came before it was said, and counts
                 if burst:
@@ -80,13 +88,11 @@ async def exchange(
         raise without(_key_in(headers), error) from None
 
 
-def _read(
-    reader: Reader, events: EventReader, piece: bytes, *, ended: bool
-) -> Iterator[ChatCompletionChunk | TextRun]:
-    yield from reader.read(events.feed(piece))
-    if ended:
-        yield from reader.read(events.end())
-        yield from reader.end()
+async def _body(reply: Reply) -> bytes:
+    body = await reply.read_up_to(LONGEST + 1)
+    if len(body) > LONGEST:
+        raise UpstreamInvalid("The upstream sent an answer that is too long.")
+    return body
 
 
 def _key_in(headers: Mapping[str, str]) -> str | None:

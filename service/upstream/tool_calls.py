@@ -33,11 +33,16 @@ class ToolCallMender:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def add(self, piece: dict[str, Any]) -> Iterator[ToolCallDelta]:
+    def add(self, piece: dict[str, Any], *, whole: bool = False) -> Iterator[ToolCallDelta]:
+        """What it comes to. A `whole` one is a call of its own, whatever id and place it says."""
         kind = "custom" if isinstance(piece.get("custom"), dict) else "function"
         body = piece.get(kind)
         body = body if isinstance(body, dict) else {}
-        call = self._find(piece, text(body.get("name")) or "", kind)
+        name = text(body.get("name")) or ""
+        if whole:
+            call = self._begin(text(piece.get("id")) or "", name, kind)
+        else:
+            call = self._find(piece, name, kind)
         if not _CALL.issuperset(piece):
             add_up(call.extra, unknown(piece, _CALL))
         if not _FUNCTION.issuperset(body) and kind == "function":
@@ -62,13 +67,17 @@ class ToolCallMender:
         elif known is None and not call_id and not name and self._calls:
             known = self._calls[-1]
         if known is None:
-            known = _Call(len(self._calls), call_id, name, kind)
-            self._calls.append(known)
+            known = self._begin(call_id, name, kind)
         if isinstance(place, int):
             self._places[place] = known
         if not known.name:
             known.name = name
         return known
+
+    def _begin(self, call_id: str, name: str, kind: str) -> _Call:
+        call = _Call(len(self._calls), call_id, name, kind)
+        self._calls.append(call)
+        return call
 
 
 class _Call:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from typing import Any
 
 from diglot.v1.chunk_pb2 import ChatCompletionChunk, ChunkChoice, Delta
@@ -43,28 +43,27 @@ class UnknownKeys:
         delta = body.get("delta")
         return type(delta) is dict and not DELTA.issuperset(delta)
 
-    def beside(
+    def put_beside(
         self,
         body: dict[str, Any],
-        chunks: Iterator[ChatCompletionChunk],
+        said: list[ChatCompletionChunk],
+        begins: int,
         opened: Container[int],
-    ) -> Iterator[ChatCompletionChunk]:
-        """The chunks for one choice, with its unknown keys: on the chunk that has the finish
-        reason, if there is one, else on the first that says something; its delta's on the latter.
+    ) -> None:
+        """Writes what a choice says that is unknown on the chunks for it, which are those that
+        `begins` tells and all after them: on the one that has the finish reason, if there is one,
+        else on the first that says something; its delta's on the latter.
 
-        They wait for a choice that is not `opened`, and else have a chunk of their own if need be.
+        It waits for a choice that is not `opened`, and else has a chunk of its own if need be.
         """
         index = body.get("index") or 0
-        if type(index) is not int:
-            index = -1  # which is about to be refused
         extra = self._choices.pop(index, None) or _OfChoice()
         extra.add(body)
         finishes = bool(body.get("finish_reason"))
-        for chunk in chunks:
+        for chunk in said[begins:]:
             choice = chunk.choices[0]
-            if choice.index == index and not choice.delta.HasField("role"):
+            if choice.index == index and not _only_opens(choice):
                 extra.put_on(choice, last=choice.HasField("finish_reason") or not finishes)
-            yield chunk
         if not extra:
             return
         if index not in opened:
@@ -73,13 +72,17 @@ class UnknownKeys:
             return
         chunk = bare(index)
         extra.put_on(chunk.choices[0], last=True)
-        yield chunk
+        said.append(chunk)
 
     def wait(self, extra: Json) -> None:
         """Raises if too much of them has waited for too long."""
         self._size += len(written(extra))
         if self._size > _MOST_WAITING:
             raise UpstreamInvalid("The upstream says too much beside its answer.")
+
+
+def _only_opens(choice: ChunkChoice) -> bool:
+    return choice.delta.HasField("role") and not choice.delta.content
 
 
 class _OfChoice:

@@ -76,11 +76,10 @@ def usage(body: dict[str, Any]) -> c.Usage:
     prompt = count(body.get("prompt_tokens")) or 0
     completion = count(body.get("completion_tokens")) or 0
     total = count(body.get("total_tokens"))
-    value = c.Usage(
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        total_tokens=(count(prompt + completion) or 0) if total is None else total,
-    )
+    value = c.Usage()  # its fields by hand: a constructor's keywords are slow
+    value.prompt_tokens = prompt
+    value.completion_tokens = completion
+    value.total_tokens = (count(prompt + completion) or 0) if total is None else total
     if _COUNTS.issuperset(body):
         return value
     for name, known in _DETAILS.items():

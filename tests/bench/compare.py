@@ -53,6 +53,8 @@ class Cost:
     over: float = 0
     """Seconds over which the askers begin."""
     scripted: tuple[tuple[str, Any], ...] = ()
+    keys: str = ""
+    """Of the model's configuration, that not every revision knows."""
 
 
 COSTS = {
@@ -69,12 +71,20 @@ COSTS = {
         scripted=(("scripted", {"tokens": 500}),),
     ),
     "grpc-paced": Cost("a chunk every 20 ms over gRPC", "paced", False, 50, over=2),
+    "whole": Cost(
+        "a request over HTTP, the upstream asked for the whole",
+        "whole",
+        True,
+        16,
+        stream=False,
+        keys='unary = "whole"\n',
+    ),
 }
+ALWAYS = [name for name, cost in COSTS.items() if not cost.keys]
+"""What can be measured of every revision."""
 
 _MODELS = '[[models]]\nkind = "scripted"\nname = "scripted"\n'
-# Nothing that the oldest revision would not know.
-_MODEL = '[[models]]\nkind = "upstream"\nname = "{name}"\nbase_url = "{url}"\n'
-_SHAPES = ("unary", "burst", "paced")
+_MODEL = '[[models]]\nkind = "upstream"\nname = "{name}"\nbase_url = "{url}"\n{keys}'
 
 
 @dataclass(frozen=True)
@@ -98,7 +108,8 @@ async def compared(
         sides = []
         for place, revision in enumerate(revisions):
             print(f"compare: setting up {revision}", file=sys.stderr, flush=True)
-            sides.append(await side(running, revision, Path(name, f"{place}"), upstream))
+            directory = Path(name, f"{place}")
+            sides.append(await side(running, revision, directory, upstream, wanted))
         if bare:
             sides.append(await _bare(running, upstream))
         rows = []
@@ -136,13 +147,19 @@ async def side(
     revision: str,
     directory: Path,
     upstream: InstantUpstream,
+    wanted: Sequence[str],
     under: tuple[str, ...] = (),
 ) -> Side:
     found = await laid_out(revision, directory)
     here = await running.enter_async_context(state(root=found.root, under=under))
     file = here.directory / "diglot.toml"
-    models = [_MODEL.format(name=shape, url=upstream.base_url(shape)) for shape in _SHAPES]
-    file.write_text("".join((_MODELS, *models)))
+    models = {COSTS[each].model: COSTS[each].keys for each in wanted} | {"scripted": None}
+    asked = [
+        _MODEL.format(name=name, url=upstream.base_url(name), keys=keys)
+        for name, keys in models.items()
+        if keys is not None
+    ]
+    file.write_text("".join((_MODELS, *asked)))
     server = await running.enter_async_context(serve(here, "--config", str(file)))
     way = partial(Way, found.name, key=here.key, processes=(server.process,))
     return Side(found.name, way(address=server.http), way(address=server.grpc, over_http=False))
@@ -187,7 +204,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("revisions", metavar="REV", nargs=2, help="git's, or . for what is there")
-    parser.add_argument("--only", action="append", choices=COSTS, help="(default: all)")
+    parser.add_argument("--only", action="append", choices=COSTS, help="(default: all but whole)")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="(default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="(default: %(default)g)")
     parser.add_argument("--bare", action="store_true", help="a bare proxy, too, over HTTP")
@@ -205,7 +222,7 @@ def main() -> None:
     table = uvloop.run(
         compared(
             arguments.revisions,
-            arguments.only or [*COSTS],
+            arguments.only or ALWAYS,
             arguments.rounds,
             arguments.seconds,
             bare=arguments.bare,

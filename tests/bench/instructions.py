@@ -23,13 +23,13 @@ from pathlib import Path
 
 import uvloop
 
-from .compare import COSTS, Cost, Side, side
+from .compare import ALWAYS, COSTS, Cost, Side, side
 from .instant_upstream import instant_upstream
 from .load import Client, Tally
 from .revision import WORKING
 from .table import Figure, Table
 
-_QUESTIONS = {"unary": 100, "burst": 10, "scripted": 10, "paced": 1}
+_QUESTIONS = {"unary": 100, "whole": 100, "burst": 10, "scripted": 10, "paced": 1}
 _WARM_UP = 20
 
 
@@ -89,7 +89,7 @@ async def counted(revisions: Sequence[str], wanted: Sequence[str]) -> Table:
             directory = Path(name, f"{place}")
             counter = _Counter(Path(name))
             async with AsyncExitStack() as serving:
-                found = await side(serving, revision, directory, upstream, counter.command)
+                found = await side(serving, revision, directory, upstream, wanted, counter.command)
                 figures.append([await _figure(found, COSTS[each], counter) for each in wanted])
             columns.append(found.name)
             for dump in Path(name).glob("counts*"):
@@ -123,11 +123,11 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("revisions", metavar="REV", nargs="*", help="git's, or . for what is there")
-    parser.add_argument("--only", action="append", choices=COSTS, help="(default: all)")
+    parser.add_argument("--only", action="append", choices=COSTS, help="(default: all but whole)")
     arguments = parser.parse_args()
     if shutil.which("callgrind_control") is None:
         parser.error("valgrind is not here; on Debian: apt install valgrind")
-    wanted = arguments.only or [*COSTS]
+    wanted = arguments.only or ALWAYS
     print(uvloop.run(counted(arguments.revisions or [WORKING], wanted)).markdown())
 
 

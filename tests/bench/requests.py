@@ -1,6 +1,6 @@
 """Whole answers: how many a second, and what each costs the servers.
 
-Of the scripted model, and of an upstream that has its answer ready.
+Of the scripted model, and of an upstream that has its answer ready, streamed or in one piece.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from .ways import Way, ways
 
 ROUNDS = 3
 ASKERS = 16
-MODELS = {"scripted": "scripted model", "unary": "instant upstream"}
+MODELS = {
+    "scripted": "scripted model",
+    "unary": "instant upstream",
+    "whole": "instant upstream, asked whole",
+}
 
 _NOTE = (
     f"{ASKERS} requests in flight, an answer of 8 words (scripted) or 14 (upstream). CPU is that "

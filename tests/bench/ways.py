@@ -69,7 +69,8 @@ class Ways:
 
 @asynccontextmanager
 async def ways() -> AsyncIterator[Ways]:
-    """To the scripted model and, by the names of its shapes, to the instant upstream."""
+    """To the scripted model and, by the names of its shapes and as `whole`, to the instant
+    upstream."""
     async with instant_upstream() as upstream, state() as here:
         direct = Way(
             DIRECT, upstream.address, "", (upstream.process,), path="/{model}/v1/chat/completions"
@@ -93,8 +94,10 @@ async def three_ways(here: State, *arguments: str) -> AsyncIterator[tuple[Way, .
 
 
 def configuration(here: State, upstream: InstantUpstream) -> Path:
-    """A file with the scripted model, and one for each shape of the upstream's answers."""
+    """A file with the scripted model, one for each shape of the upstream's answers, and one whose
+    unary answers are asked for in one piece."""
     file = here.directory / "diglot.toml"
     models = [_UPSTREAM.format(name=name, url=upstream.base_url(name)) for name in SHAPES]
-    file.write_text("\n".join((_SCRIPTED, *models)))
+    whole = _UPSTREAM.format(name="whole", url=upstream.base_url("unary")) + 'unary = "whole"\n'
+    file.write_text("\n".join((_SCRIPTED, *models, whole)))
     return file

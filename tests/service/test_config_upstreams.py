@@ -9,11 +9,12 @@ from certificates import self_signed
 
 from diglot.service.anthropic import AnthropicEngine
 from diglot.service.command.assembly import Service
-from diglot.service.config import AnthropicModel, ConfigError, DiglotModel, load
+from diglot.service.config import AnthropicModel, ConfigError, DiglotModel, UpstreamModel, load
 from diglot.service.peer import PeerEngine
 
 SECRET = "sk-nobody-may-see-this"
 ANTHROPIC = '[[models]]\nname = "claude"\nkind = "anthropic"\n'
+UPSTREAM = '[[models]]\nname = "gpt"\nkind = "upstream"\nbase_url = "https://host/v1"\n'
 DIGLOT = '[[models]]\nname = "theirs"\nkind = "diglot"\ntarget = "host:50051"\n'
 
 
@@ -75,12 +76,25 @@ async def test_what_a_file_says_is_what_is_asked(file: Path, tmp_path: Path) -> 
         await service.close()
 
 
+def test_an_upstream_is_asked_for_streams_unless_it_says_otherwise(file: Path) -> None:
+    told = []
+    for more in ("", 'unary = "streamed"', 'unary = "whole"'):
+        file.write_text(UPSTREAM + more)
+        (model,) = load(file, environ={}).models
+        assert isinstance(model, UpstreamModel)
+        told.append(model.unary)
+    assert told == ["streamed", "streamed", "whole"]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         (ANTHROPIC + 'base_url = "https://host/v1"', 'leave out /v1, which is added'),
         (ANTHROPIC + 'base_url = "host"', 'no http(s) URL; write it like "https://host"'),
         (ANTHROPIC + 'thinking = "much"', 'found "much"; it must be one of adaptive, budget'),
+        (ANTHROPIC + 'unary = "whole"', 'unary: is only for kind = "upstream": such a server is'),
+        (DIGLOT + 'unary = "whole"', 'unary: is only for kind = "upstream"'),
+        (UPSTREAM + 'unary = "all"', 'found "all"; it must be one of streamed, whole'),
         (ANTHROPIC + "default_max_tokens = 0", "default_max_tokens: found 0; it must be at least"),
         (ANTHROPIC + f'api_key = "{SECRET}"', "api_key: secrets do not belong in this file"),
         (ANTHROPIC + 'api_key_env = "NOT_SET"', "the environment has no variable NOT_SET"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 
 import pytest
-from messages_requests import ASKED, CALL, HI, Json, check_that_it_becomes, user
+from messages_requests import ASKED, CALL, HI, Json, check_that_it_becomes, translated, user
+
+from diglot.service.anthropic import Options
 
 PNG = "iVBORw0KGgo="
 PDF = base64.b64encode(b"%PDF-1.7 and so on").decode()
@@ -16,6 +18,32 @@ CALLED: Json = {
         {"type": "tool_use", "id": "c2", "name": "g", "input": {}},
     ],
 }
+
+ANSWER: Json = {"role": "assistant", "content": "ho"}
+ANSWERED: Json = {"role": "assistant", "content": [{"type": "text", "text": "ho"}]}
+RESULTS: list[Json] = [
+    {"role": "tool", "tool_call_id": call, "content": "ok"} for call in ("c1", "c2")
+]
+RETURNED: Json = {
+    "role": "user",
+    "content": [
+        {
+            "type": "tool_result",
+            "tool_use_id": call,
+            "content": [{"type": "text", "text": "ok"}],
+        }
+        for call in ("c1", "c2")
+    ],
+}
+
+
+def system(text: str) -> Json:
+    return {"role": "system", "content": text}
+
+
+def developer(text: str) -> Json:
+    return {"role": "developer", "content": text}
+
 
 ASKED_AND_SENT: dict[str, tuple[Json, Json]] = {
     "nothing else": ({}, {}),
@@ -279,3 +307,47 @@ ASKED_AND_SENT: dict[str, tuple[Json, Json]] = {
 @pytest.mark.parametrize("name", ASKED_AND_SENT)
 def test_what_is_asked_there(name: str) -> None:
     check_that_it_becomes(*ASKED_AND_SENT[name])
+
+
+S, D, E = ({"type": "text", "text": text} for text in "SDE")
+LATER: dict[str, tuple[list[Json], Json]] = {
+    "at the end": ([HI, system("D")], {"messages": [ASKED, {"role": "system", "content": [D]}]}),
+    "before the answer, not before the question": (
+        [HI, ANSWER, system("D"), developer("E"), HI, ANSWER, HI],
+        {
+            "messages": [
+                *(ASKED, ANSWERED, ASKED),
+                {"role": "system", "content": [D, E]},
+                *(ANSWERED, ASKED),
+            ]
+        },
+    ),
+    "not between a call and its result": (
+        [HI, CALL, system("D"), *RESULTS],
+        {"messages": [ASKED, CALLED, RETURNED, {"role": "system", "content": [D]}]},
+    ),
+    "those at the beginning, before it": (
+        [system("S"), system(""), developer("D"), HI, system(""), ANSWER],
+        {"system": [S, D], "messages": [ASKED, ANSWERED]},
+    ),
+    "after the last word of an answer, before all": (
+        [HI, ANSWER, system("D")],
+        {"system": [D], "messages": [ASKED, ANSWERED]},
+    ),
+}
+
+
+@pytest.mark.parametrize(("messages", "sent"), LATER.values(), ids=list(LATER))
+def test_instructions_between_turns_stay_there_where_the_model_takes_them(
+    messages: list[Json], sent: Json
+) -> None:
+    options = Options(default_max_tokens=100, mid_conversation_system=True)
+    check_that_it_becomes({"messages": messages}, sent, options)
+
+
+@pytest.mark.parametrize("messages", [messages for messages, _ in LATER.values()], ids=list(LATER))
+def test_and_stand_before_all_turns_in_their_order_where_it_does_not(messages: list[Json]) -> None:
+    body = translated({"messages": messages})
+    said = [each["content"] for each in messages if each["role"] in ("system", "developer")]
+    assert [block["text"] for block in body["system"]] == [text for text in said if text]
+    assert {turn["role"] for turn in body["messages"]} <= {"user", "assistant"}

@@ -95,6 +95,11 @@ REFUSED: list[tuple[Json, type[errors.InvalidRequest], str]] = [
         f"{PART}.file.file_data",
     ),
     (
+        user({"type": "video_url", "video_url": {"url": "https://x"}}),
+        errors.UnsupportedValue,
+        PART,
+    ),
+    (
         user({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}),
         errors.UnsupportedValue,
         PART,

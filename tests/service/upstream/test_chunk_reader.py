@@ -265,6 +265,41 @@ def test_what_is_mended(name: str) -> None:
     assert [short(chunk) for chunk in read(*events)] == expected
 
 
+@pytest.mark.parametrize("name", MENDED)
+def test_in_one_piece_fewer_chunks_add_up_to_the_same(name: str) -> None:
+    events, _ = MENDED[name]
+    usage = b'{"choices":[],"x":1,"usage":{"prompt_tokens":1,"completion_tokens":2}}'
+    reader = ChunkReader(CreateChatCompletionRequest(), in_one_piece=True)
+    few = [*chunks_of([*reader.read([*events, usage, DONE]), *reader.end()])]
+    many = read(*events, usage, DONE)
+    assert len(few) < len(many)
+    whole, expected = (Fold(), Fold())
+    whole.add(few)
+    expected.add(many)
+    assert without_ids(whole.completion()) == without_ids(expected.completion())
+
+
+@pytest.mark.parametrize("beside", [{"choices": []}, json.loads(said({"content": "a"}))])
+def test_a_moderation_is_told_once_whatever_it_comes_with(beside: dict[str, Any]) -> None:
+    """On each of an event's chunks its results would add up; and an event may have none."""
+    moderation = {"input": {"results": [{"flagged": True}]}}
+    event = json.dumps(beside | {"moderation": moderation, "usage": {}}).encode()
+    chunks = read(event, said({"content": "b"}), said({}, "stop"), DONE)
+    [told] = [chunk.moderation for chunk in chunks if chunk.HasField("moderation")]
+    assert [each.flagged for each in told.input.results.results] == [True]
+    last = read(said({"content": "b"}), said({}, "stop"), event, DONE)
+    [told] = [chunk.moderation for chunk in last if chunk.HasField("moderation")]
+    assert not [chunk for chunk in last if chunk.HasField("moderation") and not chunk.choices]
+
+
+def without_ids(whole: c.ChatCompletion) -> c.ChatCompletion:
+    """Of calls: where none was given, one is made up."""
+    for choice in whole.choices:
+        for call in choice.message.tool_calls:
+            call.ClearField("id")
+    return whole
+
+
 def test_the_end_is_told_when_nothing_more_can_come() -> None:
     """That is with [DONE], and not with the connection's end, for which some servers take time."""
     reader = ChunkReader(CreateChatCompletionRequest())
