@@ -79,14 +79,16 @@ class _Answering:
     def __init__(self, app: web.Application, auth: Auth, watch: Watch | None) -> None:
         self._app = app
         self._router = app.router
+        # Of paths without variables, by method and path: as many as there are routes.
+        self._plain: dict[tuple[str, str], web.UrlMappingMatchInfo] = {}
         self._auth = auth
         self._watch = watch
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         try:
-            found = await self._router.resolve(request)
-            found.add_app(self._app)
-            found.freeze()
+            found = self._plain.get((request.method, request.rel_url.raw_path))
+            if found is None:
+                found = await self._resolved(request)
             request._match_info = found  # as the Application does it: there is no other way
             if hdrs.EXPECT in request.headers:
                 await found.expect_handler(request)
@@ -108,6 +110,15 @@ class _Answering:
             return response
         finally:
             look.end(status, name)
+
+    async def _resolved(self, request: web.Request) -> web.UrlMappingMatchInfo:
+        found = await self._router.resolve(request)
+        found.add_app(self._app)
+        found.freeze()
+        path = request.rel_url.raw_path
+        if path == _route(found):
+            self._plain[request.method, path] = found
+        return found
 
     async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         protected = request.path not in PUBLIC_PATHS

@@ -9,6 +9,7 @@ checked by the cheapest call there is.
 from __future__ import annotations
 
 import re
+from contextvars import ContextVar
 
 from aiohttp import hdrs, web
 
@@ -25,6 +26,8 @@ from .watch import TRACE
 _BEARER = re.compile(r"(?i:bearer) +([\x21-\x7e]{1,4096})")
 _CHECK_TIMEOUT = 10.0
 
+_KEY: ContextVar[str | None] = ContextVar("key", default=None)
+
 
 class Auth:
     """The rule, applied to requests."""
@@ -34,8 +37,11 @@ class Auth:
         self._require_key = require_key
 
     def require_bearer(self, request: web.Request) -> None:
-        """Refuses a request that has no key at all, or none that could be one."""
-        if self._require_key and _key(request) is None:
+        """Takes note of a request's key. Refuses one that has none at all, or none that could be
+        one."""
+        key = _key_of(request)
+        _KEY.set(key)
+        if self._require_key and key is None:
             raise Refusal(
                 error_pb2.ERROR_REASON_INVALID_API_KEY,
                 "You didn't provide an API key. You need to provide your API key in an "
@@ -46,19 +52,19 @@ class Auth:
         """Raises AioRpcError unless the service knows the key."""
         if self._require_key:
             await self._channel.ListModels(
-                ListModelsRequest(), timeout=_CHECK_TIMEOUT, metadata=self.metadata(request)
+                ListModelsRequest(), timeout=_CHECK_TIMEOUT, metadata=self.metadata()
             )
 
-    def metadata(self, request: web.Request) -> list[tuple[str, str]]:
-        """What the service is told of the caller."""
+    def metadata(self) -> list[tuple[str, str]]:
+        """What the service is told of the caller of the request that is being answered."""
         metadata = [("x-request-id", REQUEST_ID.get()), *TRACE.get()]
-        key = _key(request)
+        key = _KEY.get()
         if key is not None:
             metadata.append(("authorization", f"Bearer {key}"))
         return metadata
 
 
-def _key(request: web.Request) -> str | None:
+def _key_of(request: web.Request) -> str | None:
     header = request.headers.get(hdrs.AUTHORIZATION)
     found = header is not None and _BEARER.fullmatch(header.strip())
     return found.group(1) if found else None

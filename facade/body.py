@@ -15,6 +15,7 @@ from .errors import Refusal
 
 _Bytes = TypeVar("_Bytes", bytes, bytearray)
 
+_JSON = "application/json"
 # Up to here a body is read before anyone knows whether its sender has a key.
 _UNCHECKED = 64 * 2**10
 # Bytes a second.
@@ -40,8 +41,8 @@ async def read_body(
     cut off, what comes over a slow line is not.
     """
     # Not request.content_type: that fails on some nonsense.
-    kind = request.headers.get(hdrs.CONTENT_TYPE, "application/json")
-    if kind.partition(";")[0].strip().lower() != "application/json":
+    kind = request.headers.get(hdrs.CONTENT_TYPE, _JSON)
+    if kind != _JSON and kind.partition(";")[0].strip().lower() != _JSON:
         raise Refusal(
             error_pb2.ERROR_REASON_UNSUPPORTED_MEDIA_TYPE,
             "The Content-Type of your request must be application/json.",

@@ -82,6 +82,11 @@ class Connection(RequestHandler):
         self._heard = True
         super().data_received(data)
 
+    def resume_reading(self, *args: Any, **options: Any) -> None:
+        # Asked for with each piece of a body that is taken, and dear also where nothing rests.
+        if self._reading_paused:
+            super().resume_reading(*args, **options)
+
     def _on_late(self) -> None:
         transport = self.transport
         if self._request_count or transport is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from contextvars import ContextVar
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
@@ -16,4 +16,4 @@ def request_id(proposed: str | None) -> str:
     """The client's own, if it is fit for that, else a new one."""
     if proposed is not None and _ACCEPTED.fullmatch(proposed):
         return proposed
-    return f"req_{secrets.token_hex(16)}"
+    return f"req_{os.urandom(16).hex()}"

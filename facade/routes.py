@@ -59,7 +59,7 @@ class Routes:
         body = await read_body(request, options.max_body, options.body_timeout, self._auth.check)
         asked = parse(body)
         message = to_contract(asked)
-        metadata = self._auth.metadata(request)
+        metadata = self._auth.metadata()
         if not asked.stream:
             answer = await self._channel.CreateChatCompletion(
                 message, timeout=timeout, metadata=metadata
@@ -73,7 +73,7 @@ class Routes:
         answer = await self._channel.ListModels(
             ListModelsRequest(),
             timeout=timeout_of(request, self._options.timeout),
-            metadata=self._auth.metadata(request),
+            metadata=self._auth.metadata(),
         )
         return json_response(to_json.models(answer))
 
@@ -81,7 +81,7 @@ class Routes:
         answer = await self._channel.GetModel(
             GetModelRequest(id=request.match_info["id"]),
             timeout=timeout_of(request, self._options.timeout),
-            metadata=self._auth.metadata(request),
+            metadata=self._auth.metadata(),
         )
         return json_response(to_json.model(answer))
 

@@ -51,7 +51,7 @@ class StoredRoutes:
             metadata=_metadata(request),
         )
         answer = await self._channel.ListChatCompletions(
-            asked, timeout=timeout_of(request, self._timeout), metadata=self._auth.metadata(request)
+            asked, timeout=timeout_of(request, self._timeout), metadata=self._auth.metadata()
         )
         return json_response(stored_to_json.completions(answer))
 
@@ -59,7 +59,7 @@ class StoredRoutes:
         answer = await self._channel.GetChatCompletion(
             chat_pb2.GetChatCompletionRequest(id=request.match_info["completion_id"]),
             timeout=timeout_of(request, self._timeout),
-            metadata=self._auth.metadata(request),
+            metadata=self._auth.metadata(),
         )
         return json_response(to_json.completion(answer))
 
@@ -69,7 +69,7 @@ class StoredRoutes:
             id=request.match_info["completion_id"], metadata=parse_update(body).metadata
         )
         answer = await self._channel.UpdateChatCompletion(
-            asked, timeout=timeout_of(request, self._timeout), metadata=self._auth.metadata(request)
+            asked, timeout=timeout_of(request, self._timeout), metadata=self._auth.metadata()
         )
         return json_response(to_json.completion(answer))
 
@@ -77,7 +77,7 @@ class StoredRoutes:
         answer = await self._channel.DeleteChatCompletion(
             chat_pb2.DeleteChatCompletionRequest(id=request.match_info["completion_id"]),
             timeout=timeout_of(request, self._timeout),
-            metadata=self._auth.metadata(request),
+            metadata=self._auth.metadata(),
         )
         return json_response(stored_to_json.deletion(answer))
 
@@ -89,7 +89,7 @@ class StoredRoutes:
             order=_order(request),
         )
         answer = await self._channel.ListChatCompletionMessages(
-            asked, timeout=timeout_of(request, self._timeout), metadata=self._auth.metadata(request)
+            asked, timeout=timeout_of(request, self._timeout), metadata=self._auth.metadata()
         )
         return json_response(stored_to_json.messages(answer))
 

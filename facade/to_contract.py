@@ -54,11 +54,12 @@ _USUAL = _SAME | {"messages", "stream"}
 def to_contract(request: body.CompletionRequest) -> chat_pb2.CreateChatCompletionRequest:
     """Raises Refusal for a number, in a schema or an unknown key, that JSON cannot write."""
     given = request.model_fields_set
+    fields = vars(request)  # an attribute takes five times as long
     # protobuf takes None for absent, as we do.
-    same = {name: getattr(request, name) for name in given if name in _SAME}
+    same = {name: fields[name] for name in given if name in _SAME}
     result = chat_pb2.CreateChatCompletionRequest(**same)
     add = result.messages.add
-    for i, message in enumerate(request.messages):
+    for i, message in enumerate(fields["messages"]):
         fill_message(add(), message, i)
     if not given <= _USUAL:
         _add_rest(result, request)

@@ -63,7 +63,7 @@ def completion(answer: completion_pb2.ChatCompletion) -> Json:
         result["metadata"] = dict(metadata)
     if has(answer, "moderation"):
         result["moderation"] = moderation(answer.moderation)
-    if answer.extra_json:
+    if has(answer, "extra_json"):
         beside(result, answer)
     return result
 
@@ -88,7 +88,7 @@ def _choice(choice: completion_pb2.Choice) -> Json:
         "logprobs": logprobs(choice.logprobs) if has(choice, "logprobs") else None,
         "finish_reason": FINISH_REASONS.get(choice.finish_reason),
     }
-    if choice.extra_json:
+    if has(choice, "extra_json"):
         beside(result, choice)
     return result
 
@@ -101,8 +101,9 @@ def message(message: message_pb2.Message) -> Json:
     if has(message, "reasoning_content"):
         result["reasoning_content"] = message.reasoning_content
     result["refusal"] = message.refusal if has(message, "refusal") else None
-    result["annotations"] = [annotation(one) for one in message.annotations[:]]
-    if calls := message.tool_calls[:]:
+    annotations = message.annotations
+    result["annotations"] = [annotation(one) for one in annotations] if annotations else []
+    if calls := message.tool_calls:
         result["tool_calls"] = [_tool_call(call) for call in calls]
     if has(message, "function_call"):
         result["function_call"] = _function_call(message.function_call)
@@ -113,7 +114,7 @@ def message(message: message_pb2.Message) -> Json:
             "expires_at": message.audio.expires_at,
             "transcript": message.audio.transcript,
         }
-    if message.extra_json:
+    if has(message, "extra_json"):
         beside(result, message)
     return result
 
@@ -160,7 +161,7 @@ def _top(token: completion_pb2.TokenLogprob | completion_pb2.TopLogprob) -> Json
         "logprob": _finite(token.logprob),
         "bytes": list(token.bytes) if has(token, "bytes") else None,
     }
-    if token.extra_json:
+    if has(token, "extra_json"):
         beside(result, token)
     return result
 
@@ -181,7 +182,7 @@ def usage(spent: completion_pb2.Usage) -> Json:
         result["prompt_tokens_details"] = _counts(spent.prompt_tokens_details)
     if has(spent, "completion_tokens_details"):
         result["completion_tokens_details"] = _counts(spent.completion_tokens_details)
-    if spent.extra_json:
+    if has(spent, "extra_json"):
         beside(result, spent)
     return result
 

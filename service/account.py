@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
+from diglot.presence import has
 from diglot.v1.completion_pb2 import Usage
 from diglot.v1.error_pb2 import ErrorReason
 
@@ -36,6 +37,11 @@ _OK = 200
 @cache
 def _status_of(reason: ErrorReason.ValueType) -> int:
     return mapping(reason).http_status
+
+
+def _milliseconds(seconds: float) -> float:
+    """With one decimal. `round` takes five times as long."""
+    return int(seconds * 10_000 + 0.5) / 10
 
 
 class Account:
@@ -153,18 +159,18 @@ class Account:
             "model": self._model[:100],
             "stream": self._streamed,
             "outcome": self.outcome,
-            "ms": round(duration * 1000, 1),
+            "ms": _milliseconds(duration),
         }
         if call.meter.deployment is not None:
             fields["deployment"] = call.meter.deployment
         if self._status is not None:
             fields["status"] = self._status
         if self._queued:
-            fields["queue_ms"] = round(self._queued * 1000, 1)
+            fields["queue_ms"] = _milliseconds(self._queued)
         if trace := self._span.context if self._span else call.trace:
             fields["trace_id"] = trace[0][1][3:35]
         if self._first:
-            fields["first_chunk_ms"] = round((self._first - self._start) * 1000, 1)
+            fields["first_chunk_ms"] = _milliseconds(self._first - self._start)
         if self.usage is not None:
             fields["prompt_tokens"] = self.usage.prompt_tokens
             fields["completion_tokens"] = self.usage.completion_tokens
@@ -188,9 +194,9 @@ class Account:
         if (usage := self.usage) is not None:
             served.prompt_tokens += usage.prompt_tokens
             served.completion_tokens += usage.completion_tokens
-            if usage.HasField("prompt_tokens_details"):
+            if has(usage, "prompt_tokens_details"):
                 served.cached_tokens += usage.prompt_tokens_details.cached_tokens
-            if usage.HasField("completion_tokens_details"):
+            if has(usage, "completion_tokens_details"):
                 served.reasoning_tokens += usage.completion_tokens_details.reasoning_tokens
         if self._store and self.outcome in ("ok", "store_unavailable"):
             metrics.stored["ok" if self.outcome == "ok" else "failed"] += 1

@@ -79,8 +79,12 @@ class KeyRing:
         return key
 
     def add_first(self, name: str) -> str | None:
-        """Makes a key unless the file exists, also one from which all keys were revoked."""
+        """Makes a key unless the file exists, also one from which all keys were revoked.
+
+        Raises KeyRingError if it cannot be read: a server that starts would refuse everybody.
+        """
         if self._path.exists():
+            self._read()
             return None  # and no lock beside it, where nothing may be written
         key, record = _new_key(name)
         with self._locked():
@@ -125,7 +129,8 @@ class KeyRing:
             self._refresh()
             caller = self._caller(key)
         if caller is None:
-            raise InvalidKey("The API key is not valid here: mistyped, revoked, or another's.")
+            # OpenAI's first words, which LiteLLM looks for to tell this from a bad request.
+            raise InvalidKey("Incorrect API key provided: mistyped, revoked, or another server's.")
         return caller
 
     def _caller(self, key: str) -> Caller | None:
@@ -206,6 +211,10 @@ class KeyRing:
         """
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            why = f"{self._path.parent} cannot be made: {error.strerror}"
+            raise KeyRingError(f"the state directory {why}; choose another with --state") from error
+        try:
             lock = os.open(
                 self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
             )

@@ -21,6 +21,7 @@ _OWN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asct
 _NAMESPACE = "diglot."
 _TO_JSON = json.JSONEncoder(ensure_ascii=False).encode
 _NUMBERS = frozenset((int, float, bool))
+_MILLISECONDS = tuple(f".{number:03}" for number in range(1000))
 _SIMPLE = frozenset((str, int, bool))
 _QUOTED = re.compile(r'[\s"=]')
 # Nearly all words: printed in ASCII, and none of those.
@@ -61,7 +62,7 @@ class _Seconds:
         if second != last:
             spelt = self._spell(second)
             self._last = (second, spelt)
-        return f"{spelt}.{int((time - second) * 1000):03}"
+        return spelt + _MILLISECONDS[int((time - second) * 1000)]
 
 
 class Form(logging.Formatter):
@@ -103,9 +104,11 @@ class TextFormatter(Form):
         trace: str = "",
     ) -> str:
         logger = logger.removeprefix(_NAMESPACE)
-        line = f"{self._time(created)} {level:<7} {logger}: {_one_line(message)}"
+        line = f"{self._time(created)} {level.ljust(7)} {logger}: {_one_line(message)}"
         for key, value in fields.items():
-            if type(value) in _NUMBERS or (type(value) is str and _AS_IT_IS(value)):
+            if type(value) in _NUMBERS or (
+                type(value) is str and (value.isidentifier() or _AS_IT_IS(value))
+            ):
                 line += f" {key}={value}"
             else:
                 line += f" {key}={_one_line(_plain(value))}"

@@ -42,6 +42,29 @@ async def test_model_ids(path: str, model: str) -> None:
         writer.close()
 
 
+async def test_a_path_is_known_again_only_by_its_own_spelling() -> None:
+    async with facade() as running:
+        reader, writer = await running.raw(b"")
+        for path, status, said in [
+            ("/v1/models/{id}", 200, b'"id":"{id}"'),
+            ("/v1/models/m", 200, b'"id":"m"'),
+            ("/v1/models/{id}", 200, b'"id":"{id}"'),
+            ("/v1/models", 200, b'"list"'),
+            ("/v1/models?after=m", 200, b'"list"'),
+            ("/v1%2Fmodels", 404, b"Invalid URL"),
+            ("/v1/mod%65ls", 200, b'"list"'),
+            ("/v1/models", 200, b'"list"'),
+        ]:
+            writer.write(
+                f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode()
+            )
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.split(b"Content-Length: ")[1].split(b"\r\n")[0])
+            answer = await reader.readexactly(length)
+            assert (int(head.split(b" ")[1]), said in answer) == (status, True), (path, answer)
+        writer.close()
+
+
 async def test_a_path_of_no_unicode_is_no_server_error(caplog: pytest.LogCaptureFixture) -> None:
     async with facade() as running:
         for path in (b"/v1/models/\xff", b"/v1/\xff\xfe", b"/v1/models/%00%0a", b"*", b"//", b"/%"):

@@ -105,16 +105,16 @@ def test_the_scheme_has_no_case(ring: KeyRing, scheme: str) -> None:
         (None, "No API key was sent"),
         ("", "No API key was sent"),
         ("   ", "Bearer KEY"),
-        ("Bearer", "not valid"),
-        ("Bearer ", "not valid"),
+        ("Bearer", "Incorrect API key"),
+        ("Bearer ", "Incorrect API key"),
         ("Basic {key}", "Bearer KEY"),
         ("{key}", "Bearer KEY"),
-        ("Bearer {key}x", "not valid"),
-        ("Bearer {key} x", "not valid"),
-        ("Bearer {cut}", "not valid"),
-        ("Bearer dg-00000000-{secret}", "not valid"),
-        ("Bearer {id}", "not valid"),
-        ("Bearer \udcff", "not valid"),
+        ("Bearer {key}x", "Incorrect API key"),
+        ("Bearer {key} x", "Incorrect API key"),
+        ("Bearer {cut}", "Incorrect API key"),
+        ("Bearer dg-00000000-{secret}", "Incorrect API key"),
+        ("Bearer {id}", "Incorrect API key"),
+        ("Bearer \udcff", "Incorrect API key"),
     ],
 )
 def test_what_is_no_key_is_refused(ring: KeyRing, authorization: str | None, says: str) -> None:
@@ -175,6 +175,17 @@ def test_the_first_key_is_made_once(ring: KeyRing, path: Path) -> None:
     assert ring.revoke("first") == 1
     assert ring.add_first("first") is None
     assert ring.list() == ()
+
+
+@pytest.mark.parametrize("damaged", ["", "{", "[]", '{"keys": 5}'])
+def test_a_server_does_not_start_with_a_damaged_file(
+    ring: KeyRing, path: Path, damaged: str
+) -> None:
+    """It would be ready, and refuse everybody as mistyped. One that runs keeps the keys it has."""
+    ring.add("a")
+    path.write_text(damaged)
+    with pytest.raises(KeyRingError, match="is no key file"):
+        ring.add_first("first")
 
 
 def test_another_process_adds_and_revokes(
@@ -292,7 +303,7 @@ def test_removing_the_file_removes_the_keys(
 def test_a_state_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     """Told to the operator as text, not as a traceback."""
     (tmp_path / "file").touch()
-    with pytest.raises(KeyRingError, match="cannot change the API keys"):
+    with pytest.raises(KeyRingError, match=r"file cannot be made: .*; choose another with --state"):
         KeyRing(tmp_path / "file" / "keys.json").add("a")
 
 
