@@ -60,7 +60,7 @@ async def test_the_first_start_shows_a_key_and_a_line_to_paste(tmp_path: Path) -
                 session.post(words[1], data=body, headers=headers) as answer,
             ):
                 assert answer.status == 200
-                assert "France" in (await answer.json())["choices"][0]["message"]["content"]
+                assert "prime number" in (await answer.json())["choices"][0]["message"]["content"]
             assert await server.stop() == 0
             if start == "first":
                 assert server.key not in "\n".join(server.err)
