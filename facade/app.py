@@ -10,7 +10,6 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from diglot.v1 import error_pb2
-from diglot.v1.error_pb2 import ErrorReason
 
 from .auth import Auth
 from .channel import Channel
@@ -18,6 +17,7 @@ from .connection import HANDLER, not_http
 from .docs_routes import add_docs
 from .errors import ApiError, Refusal, from_refusal, from_rpc_error, internal_error
 from .options import OPTIONS, FacadeOptions
+from .refused import log_refused
 from .request_id import REQUEST_ID, request_id
 from .response import JsonResponse
 from .routes import PUBLIC_PATHS, Routes
@@ -27,7 +27,8 @@ from .stored import StoredRoutes
 from .watch import TRACE, Watch, trace_of
 
 _log = logging.getLogger(__name__)
-_calls = logging.getLogger("diglot.http")
+
+_TOO_SLOW = error_pb2.ERROR_REASON_REQUEST_TIMEOUT
 
 
 def build_app(
@@ -138,8 +139,11 @@ class _Answering:
             # A cancellation with the client still there means that the server stops.
             told = to_api_error(error)
             if protected and isinstance(error, Refusal):
-                _log_refusal(request, error, told)
+                _log_refusal(request, error)
             response = JsonResponse(told.body, told.status, told.headers)
+            if isinstance(error, Refusal) and error.reason == _TOO_SLOW:
+                # The next request would come after the rest of this one.
+                response.force_close()
             if request.writer.output_size > 0:
                 # Too late for another answer. aiohttp closes the connection: the client sees
                 # that the one it has is not whole.
@@ -155,18 +159,12 @@ def _route(found: web.UrlMappingMatchInfo) -> str:
     return "" if resource is None else resource.canonical
 
 
-def _log_refusal(request: web.Request, refusal: Refusal, told: ApiError) -> None:
-    """The line of a request that never reached the service, which logs all others. Anybody can
-    cause it: it is short, and has nothing of what was sent but where."""
-    _calls.info(
-        "refused",
-        extra={
-            "request_id": REQUEST_ID.get(),
-            "method": request.method[:16],
-            "path": request.rel_url.raw_path[:100],
-            "outcome": ErrorReason.Name(refusal.reason).removeprefix("ERROR_REASON_").lower(),
-            "status": told.status,
-        },
+def _log_refusal(request: web.Request, refusal: Refusal) -> None:
+    log_refused(
+        REQUEST_ID.get(),
+        refusal.reason,
+        method=request.method[:16],
+        path=request.rel_url.raw_path[:100],
     )
 
 
@@ -181,7 +179,19 @@ def _as_refusal(error: Refusal | web.HTTPException, request: web.Request) -> Ref
                 f"Not allowed ({where}).",
                 headers={"Allow": ", ".join(sorted(error.allowed_methods))},
             )
-    return Refusal(error_pb2.ERROR_REASON_UNKNOWN_URL, f"Invalid URL ({where})")
+    message = f"Invalid URL ({where})"
+    if _is_known(request.app.router, f"/v1{request.rel_url.raw_path}"):
+        # A base URL without it is the usual mistake.
+        message += f": did you mean {f'/v1{request.path}'[:256]}?"
+    return Refusal(error_pb2.ERROR_REASON_UNKNOWN_URL, message)
+
+
+def _is_known(router: web.UrlDispatcher, path: str) -> bool:
+    infos = (resource.get_info() for resource in router.resources())
+    return any(
+        info["pattern"].fullmatch(path) if "pattern" in info else info.get("path") == path
+        for info in infos
+    )
 
 
 async def _name_request(request: web.Request, response: web.StreamResponse) -> None:

@@ -21,9 +21,10 @@ from .errors import Refusal
 from .request_id import REQUEST_ID
 from .watch import TRACE
 
-# At most 4096 characters: together with the rest it must fit into 8 KiB of metadata.
+# Together with the rest it must fit into 8 KiB of metadata.
+_LONGEST_KEY = 4096
 # The key's letters apart: to compare them in any case costs more than all the rest.
-_BEARER = re.compile(r"(?i:bearer) +([\x21-\x7e]{1,4096})")
+_BEARER = re.compile(rf"(?i:bearer) +([\x21-\x7e]{{1,{_LONGEST_KEY}}})")
 _CHECK_TIMEOUT = 10.0
 
 _KEY: ContextVar[str | None] = ContextVar("key", default=None)
@@ -42,11 +43,7 @@ class Auth:
         key = _key_of(request)
         _KEY.set(key)
         if self._require_key and key is None:
-            raise Refusal(
-                error_pb2.ERROR_REASON_INVALID_API_KEY,
-                "You didn't provide an API key. You need to provide your API key in an "
-                "Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
-            )
+            raise _no_key(request)
 
     async def check(self, request: web.Request) -> None:
         """Raises AioRpcError unless the service knows the key."""
@@ -62,6 +59,21 @@ class Auth:
         if key is not None:
             metadata.append(("authorization", f"Bearer {key}"))
         return metadata
+
+
+def _no_key(request: web.Request) -> Refusal:
+    # Of a key that is empty only the scheme arrives.
+    if request.headers.get(hdrs.AUTHORIZATION, "").strip().lower() in ("", "bearer"):
+        message = (
+            "You didn't provide an API key. You need to provide your API key in an "
+            "Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
+        )
+    else:
+        message = (
+            "The Authorization header of your request is not of the form 'Bearer KEY', with a key "
+            f"of at most {_LONGEST_KEY} characters of ASCII, none of them a space."
+        )
+    return Refusal(error_pb2.ERROR_REASON_INVALID_API_KEY, message)
 
 
 def _key_of(request: web.Request) -> str | None:

@@ -16,6 +16,8 @@ from .errors import Refusal
 _Bytes = TypeVar("_Bytes", bytes, bytearray)
 
 _JSON = "application/json"
+# What aiohttp undoes wherever it is installed.
+_CODINGS = frozenset({"gzip", "deflate", "identity", ""})
 # Up to here a body is read before anyone knows whether its sender has a key.
 _UNCHECKED = 64 * 2**10
 # Bytes a second.
@@ -47,6 +49,10 @@ async def read_body(
             error_pb2.ERROR_REASON_UNSUPPORTED_MEDIA_TYPE,
             "The Content-Type of your request must be application/json.",
         )
+    if hdrs.CONTENT_ENCODING in request.headers:
+        coding = ", ".join(request.headers.getall(hdrs.CONTENT_ENCODING))
+        if coding.lower() not in _CODINGS:
+            raise unknown_coding(coding)
     length = request.content_length
     if length is not None and length > limit:
         raise _too_large(limit)
@@ -61,14 +67,11 @@ async def read_body(
             return await _read(request, limit, allowed)
     except TimeoutError:
         raise Refusal(
-            error_pb2.ERROR_REASON_DEADLINE_EXCEEDED,
+            error_pb2.ERROR_REASON_REQUEST_TIMEOUT,
             "The body of your request took longer to arrive than the server allows.",
         ) from None
     except (web.RequestPayloadError, HttpProcessingError):
-        raise Refusal(
-            error_pb2.ERROR_REASON_INVALID_JSON,
-            "The body of your request is not encoded as its headers say.",
-        ) from None
+        raise wrongly_coded() from None
 
 
 async def _read(request: web.Request, limit: int, allowed: asyncio.Timeout) -> bytearray:
@@ -92,6 +95,23 @@ async def _continue(request: web.Request) -> None:
     if request.version == HttpVersion11:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
+
+
+def unknown_coding(coding: str) -> Refusal:
+    shown = coding if len(coding) <= 100 else coding[:100] + "…"
+    return Refusal(
+        error_pb2.ERROR_REASON_UNSUPPORTED_MEDIA_TYPE,
+        f"The Content-Encoding of your request, '{shown}', is not supported: it must be gzip or "
+        "deflate, or none.",
+        headers={"Accept-Encoding": "gzip, deflate"},
+    )
+
+
+def wrongly_coded() -> Refusal:
+    return Refusal(
+        error_pb2.ERROR_REASON_INVALID_JSON,
+        "The body of your request is not encoded as its headers say.",
+    )
 
 
 def _too_large(limit: int) -> Refusal:

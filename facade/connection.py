@@ -1,8 +1,9 @@
 """What happens to a connection below the application.
 
-When it is not HTTP that arrives: broken request lines, headers over 8 KiB and the like never
-reach an application. aiohttp answers them in plain text, and logs each with a traceback, as if it
-were the server's fault. Here they get an error like any other, and no line in the log.
+When it is not HTTP that arrives, or more of it than is taken: broken request lines, headers over
+8 KiB and the like never reach an application. aiohttp answers them in plain text, and logs each
+with a traceback, as if it were the server's fault. Here they get an error like any other, and a
+short line in the log, as whatever is refused before a call.
 
 When nothing arrives, or too slowly; and when nothing is read: both are cut off.
 """
@@ -10,6 +11,7 @@ When nothing arrives, or too slowly; and when nothing is read: both are cut off.
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,12 +19,14 @@ from http import HTTPStatus
 from typing import Any, TypeAlias
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from diglot.v1 import error_pb2
 
+from .body import unknown_coding, wrongly_coded
 from .errors import Refusal, from_refusal
+from .refused import log_refused
 from .request_id import REQUEST_ID, request_id
 from .response import JsonResponse
 
@@ -45,6 +49,14 @@ class Patience:
 _SIP = 16 * 2**10
 _UNIX = getattr(socket, "AF_UNIX", None)
 
+# In bytes. Not the same, as aiohttp tells which of its limits was passed only by the number.
+_LONGEST_TARGET = 8190
+_LONGEST_HEADER = 8192
+_MOST_HEADERS = 128
+# aiohttp's words, and only those, tell these from other mistakes.
+_TOO_MANY_HEADERS = "Too many headers received"
+_UNKNOWN_CODING = re.compile(r"\((br|zstd)\)")
+
 
 class Connection(RequestHandler):
     """One client's."""
@@ -52,7 +64,13 @@ class Connection(RequestHandler):
     __slots__ = ("_arrival", "_asked", "_heard", "_looks", "_patience", "_stall", "_unread")
 
     def __init__(self, manager: web.Server, patience: Patience, **options: Any) -> None:
-        super().__init__(manager, **options)
+        super().__init__(
+            manager,
+            max_line_size=_LONGEST_TARGET,
+            max_field_size=_LONGEST_HEADER,
+            max_headers=_MOST_HEADERS,
+            **options,
+        )
         self._patience = patience
         self._heard = False
         self._arrival: asyncio.TimerHandle | None = None
@@ -144,7 +162,7 @@ class Connection(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         if isinstance(exc, HttpProcessingError):
-            return not_http()
+            return _last_answer(_refusal_of(exc))
         return super().handle_error(request, status, exc, message)
 
     def log_exception(self, *args: Any, exc_info: Any = None, **options: Any) -> None:
@@ -179,13 +197,15 @@ class Runner(web.AppRunner):
 
 def _too_late() -> bytes:
     refusal = Refusal(
-        error_pb2.ERROR_REASON_DEADLINE_EXCEEDED,
+        error_pb2.ERROR_REASON_REQUEST_TIMEOUT,
         "The headers of your request took longer to arrive than the server allows.",
     )
     error = from_refusal(refusal)
+    name = request_id(None)
+    log_refused(name, refusal.reason)
     headers = {
         **error.headers,
-        "x-request-id": request_id(None),
+        "x-request-id": name,
         "Server": "diglot",
         "Content-Type": "application/json; charset=utf-8",
         "Content-Length": str(len(error.body)),
@@ -197,10 +217,42 @@ def _too_late() -> bytes:
 
 
 def not_http() -> JsonResponse:
+    return _last_answer(_not_http())
+
+
+def _not_http() -> Refusal:
+    return Refusal(error_pb2.ERROR_REASON_INVALID_VALUE, "This is not a valid HTTP request.")
+
+
+def _refusal_of(error: HttpProcessingError) -> Refusal:
     # aiohttp's own text quotes what was sent, keys included.
-    refusal = Refusal(error_pb2.ERROR_REASON_INVALID_VALUE, "This is not a valid HTTP request.")
+    match error:
+        case LineTooLong(args=(_, limit, *_)) if limit == _LONGEST_TARGET:
+            return Refusal(
+                error_pb2.ERROR_REASON_URL_TOO_LONG,
+                f"The URL of your request is longer than {limit} bytes.",
+            )
+        case LineTooLong():
+            return Refusal(
+                error_pb2.ERROR_REASON_HEADERS_TOO_LARGE,
+                f"A header of your request is longer than {_LONGEST_HEADER} bytes.",
+            )
+        case ContentEncodingError():
+            found = _UNKNOWN_CODING.search(error.message)
+            return wrongly_coded() if found is None else unknown_coding(found[1])
+    if error.message == _TOO_MANY_HEADERS:
+        return Refusal(
+            error_pb2.ERROR_REASON_HEADERS_TOO_LARGE,
+            f"Your request has more than {_MOST_HEADERS} headers.",
+        )
+    return _not_http()
+
+
+def _last_answer(refusal: Refusal) -> JsonResponse:
     error = from_refusal(refusal)
-    REQUEST_ID.set(request_id(None))
+    name = request_id(None)
+    REQUEST_ID.set(name)
+    log_refused(name, refusal.reason)
     response = JsonResponse(error.body, error.status, error.headers)
     response.force_close()
     return response

@@ -15,7 +15,8 @@ from .openapi_fields import Schema
 
 Reason: TypeAlias = "ErrorReason.ValueType"
 
-# Any call may end with these: they are about the caller, or about the server's state.
+# Any call may end with these: they are about the caller, what it says before the body, or about
+# the server's state.
 ALWAYS: tuple[Reason, ...] = (
     e.ERROR_REASON_INVALID_API_KEY,
     e.ERROR_REASON_PERMISSION_DENIED,
@@ -24,6 +25,9 @@ ALWAYS: tuple[Reason, ...] = (
     e.ERROR_REASON_NOT_READY,
     e.ERROR_REASON_SHUTTING_DOWN,
     e.ERROR_REASON_DEADLINE_EXCEEDED,
+    e.ERROR_REASON_REQUEST_TIMEOUT,
+    e.ERROR_REASON_HEADERS_TOO_LARGE,
+    e.ERROR_REASON_URL_TOO_LONG,
 )
 # Of a JSON body.
 OF_BODY: tuple[Reason, ...] = (

@@ -31,7 +31,7 @@ TYPES = {"invalid_request_error", "server_error", "requests"}
 # What may stand behind a code, by google.rpc's rule and the exceptions of reference/errors.md:
 # INVALID_ARGUMENT has the closer statuses of HTTP, and UNIMPLEMENTED is "no such path" there.
 STATUSES = {
-    "INVALID_ARGUMENT": {400, 413, 415},
+    "INVALID_ARGUMENT": {400, 413, 414, 415, 431},
     "UNAUTHENTICATED": {401},
     "PERMISSION_DENIED": {403},
     "NOT_FOUND": {404},
@@ -41,7 +41,7 @@ STATUSES = {
     "INTERNAL": {500, 502},
     "UNKNOWN": {500},
     "UNAVAILABLE": {503},
-    "DEADLINE_EXCEEDED": {504},
+    "DEADLINE_EXCEEDED": {408, 504},
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from .fake import HELLO, KEY, FakeService, facade, post, status
 
+MALFORMED = "The Authorization header of your request is not of the form 'Bearer KEY'"
 PATHS = [
     "/v1/models",
     "/v1/models/m",
@@ -42,27 +43,34 @@ async def test_with_a_wrong_key(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "header",
+    ("header", "says"),
     [
-        "",
-        "Bearer",
-        "Bearer ",
-        KEY,
-        f"Basic {KEY}",
-        f"Bearer {KEY} x",
-        f"Bearer {KEY}é",
-        f"Bearer {KEY}\x80",
-        "Bearer " + "x" * 4097,
+        ("", "You didn't provide an API key."),
+        ("Bearer", "You didn't provide an API key."),
+        ("Bearer ", "You didn't provide an API key."),
+        (KEY, MALFORMED),
+        (f"Basic {KEY}", MALFORMED),
+        (f"Bearer {KEY} x", MALFORMED),
+        (f"Bearer {KEY}\tx", MALFORMED),
+        (f"Bearer {KEY}é", MALFORMED),
+        (f"Bearer {KEY}\x80", MALFORMED),
+        ("Bearer " + "x" * 4097, MALFORMED),
+        ("Bearer " + "x" * 7000, MALFORMED),
     ],
 )
-async def test_a_header_that_cannot_hold_a_key(header: str) -> None:
+async def test_a_header_that_cannot_hold_a_key(header: str, says: str) -> None:
     async with facade() as running:
         reader, writer = await running.raw(
             b"GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: "
             + header.encode("utf-8" if header.endswith("é") else "latin1")
             + b"\r\n\r\n"
         )
-        assert (await reader.read()).startswith(b"HTTP/1.1 401 ")
+        head, body = (await reader.read()).split(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 401 ")
+        error = json.loads(body)["error"]
+        assert error["code"] == "invalid_api_key"
+        assert error["message"].startswith(says)
+        assert KEY not in error["message"]
         assert running.service.calls == []
         writer.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import zlib
 from typing import Any
@@ -122,6 +123,67 @@ async def test_compressed_bodies_count_unpacked() -> None:
         assert (await running.refusal(b"no zlib", headers=headers))["status"] == 400
 
 
+@pytest.mark.parametrize("coding", ["br", "zstd", "foo", "x-gzip", "gzip, deflate", "é"])
+async def test_a_coding_that_nobody_undoes_is_named(coding: str) -> None:
+    """Also where it was not used at all: a body is not read as another than it is said to be."""
+    async with facade() as running:
+        request = post(json.dumps(HELLO).encode(), f"Content-Encoding: {coding}")
+        reader, writer = await running.raw(request)
+        head, body = (await reader.readuntil(b"}}")).split(b"\r\n\r\n")
+        assert head.split(b" ")[1] == b"415"
+        assert b"Accept-Encoding: gzip, deflate" in head
+        error = json.loads(body)["error"]
+        assert (error["type"], error["code"]) == (
+            "invalid_request_error",
+            "unsupported_media_type",
+        )
+        assert f"'{coding}'" in error["message"]
+        assert "gzip or deflate" in error["message"]
+        assert "CreateChatCompletion" not in running.service.calls
+        writer.close()
+
+
+async def test_a_coding_is_named_in_short() -> None:
+    async with facade() as running:
+        error = await running.refusal(b"{}", headers={"Content-Encoding": "x" * 8000})
+        assert error["status"] == 415
+        assert len(error["message"]) < 250
+
+
+async def test_two_codings_in_two_headers_are_two() -> None:
+    async with facade() as running:
+        body = zlib.compress(json.dumps(HELLO).encode())
+        headers = ("Content-Encoding: deflate", "Content-Encoding: identity", "Connection: close")
+        reader, writer = await running.raw(post(body, *headers))
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 415 ")
+        assert b"'deflate, identity'" in answer
+        writer.close()
+
+
+@pytest.mark.parametrize("coding", ["gzip", "GZIP", "deflate", "identity", ""])
+async def test_codings_that_are_undone(coding: str) -> None:
+    plain = json.dumps(HELLO).encode()
+    coded = {"gzip": gzip.compress(plain), "deflate": zlib.compress(plain)}.get(
+        coding.lower(), plain
+    )
+    async with facade() as running:
+        request = post(coded, f"Content-Encoding: {coding}", "Connection: close")
+        reader, writer = await running.raw(request)
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+
+
+async def test_a_coded_body_that_ends_too_early() -> None:
+    async with facade() as running:
+        coded = zlib.compress(json.dumps(HELLO).encode())[:-6]
+        reader, writer = await running.raw(post(coded, "Content-Encoding: deflate"))
+        answer = await reader.read()
+        assert answer.split(b" ")[1] == b"400"
+        assert b"The body of your request is not encoded as its headers say." in answer
+        writer.close()
+
+
 async def test_a_broken_chunked_body() -> None:
     async with facade() as running:
         head = post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
@@ -135,7 +197,7 @@ async def test_a_body_that_does_not_arrive() -> None:
     async with facade(body_timeout=0.05) as running:
         head = post(b"").replace(b"Content-Length: 0", b"Content-Length: 5")
         reader, writer = await running.raw(head)
-        assert (await reader.readuntil(b"}}")).startswith(b"HTTP/1.1 504 ")
+        assert (await reader.readuntil(b"}}")).startswith(b"HTTP/1.1 408 ")
         writer.close()
 
 

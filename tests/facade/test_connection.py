@@ -42,10 +42,12 @@ async def test_headers_that_drip_are_cut_off_with_an_answer() -> None:
         answer = await reader.readuntil(b"}}")
         dripping.cancel()
         head, body = answer.split(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 504 Gateway Timeout\r\n")
+        assert head.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
         assert b"Connection: close" in head
+        assert b"x-should-retry: false" in head
         assert f"Content-Length: {len(body)}".encode() in head
-        assert json.loads(body)["error"]["code"] == "timeout"
+        error = json.loads(body)["error"]
+        assert (error["type"], error["code"]) == ("invalid_request_error", "request_timeout")
 
 
 async def test_who_connects_and_says_nothing_is_cut_off_without_a_word() -> None:
@@ -97,8 +99,13 @@ async def test_a_body_that_drips_is_cut_off() -> None:
         dripping = asyncio.ensure_future(drip())
         answer = await reader.readuntil(b"}}")
         dripping.cancel()
-        assert answer.startswith(b"HTTP/1.1 504 ")
-        assert b"body of your request took longer" in answer
+        head, body = answer.split(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+        assert b"Connection: close" in head
+        assert b"x-should-retry: false" in head
+        error = json.loads(body)["error"]
+        assert (error["type"], error["code"]) == ("invalid_request_error", "request_timeout")
+        assert error["message"].startswith("The body of your request took longer ")
 
 
 async def test_a_large_body_has_more_time() -> None:

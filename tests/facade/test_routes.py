@@ -111,6 +111,56 @@ async def test_an_unknown_url() -> None:
             assert (await running.get(path))[0] == 404
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/chat/completions"),
+        ("GET", "/chat/completions"),
+        ("DELETE", "/chat/completions"),
+        ("GET", "/models"),
+        ("GET", "/models/org/name:tag"),
+        ("GET", "/models?after=m"),
+        ("GET", "/chat/completions/chatcmpl-1/messages"),
+    ],
+)
+async def test_a_base_url_without_v1(method: str, path: str) -> None:
+    """Whatever the method: the path is what is wrong first."""
+    async with facade() as running:
+        code, _, answer = await running.get(path, method)
+        path = path.partition("?")[0]
+        assert (code, answer["error"]["code"]) == (404, "unknown_url")
+        said = f"Invalid URL ({method} {path}): did you mean /v1{path}?"
+        assert answer["error"]["message"] == said
+
+
+@pytest.mark.parametrize(
+    "path", [b"/chat", b"/embeddings", b"/models/", b"/v1/chat", b"//models", b"*", b"/%", b"/%ff"]
+)
+async def test_nothing_is_proposed_where_nothing_is_known(path: bytes) -> None:
+    async with facade() as running:
+        reader, _ = await running.raw(
+            b"OPTIONS " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            b"Authorization: Bearer " + KEY.encode() + b"\r\n\r\n"
+        )
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 404 ")
+        assert b"did you mean" not in answer
+
+
+async def test_what_is_proposed_is_short_and_may_be_no_unicode() -> None:
+    async with facade() as running:
+        for path in (b"/models/" + b"x" * 5000, b"/models/%ff%0a"):
+            reader, _ = await running.raw(
+                b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                b"Authorization: Bearer " + KEY.encode() + b"\r\n\r\n"
+            )
+            head, body = (await reader.read()).split(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 404 ")
+            message = json.loads(body)["error"]["message"]
+            assert "did you mean /v1/models/" in message
+            assert len(message) < 600
+
+
 async def test_a_method_that_is_not_allowed() -> None:
     async with facade() as running:
         code, headers, answer = await running.get("/v1/chat/completions", "PUT")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import ssl
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,13 @@ from diglot.facade import HttpServer, build_app
 
 from .fake import HELLO, KEY, FakeService, facade, first, last, post
 from .memory_channel import MemoryChannel
+
+
+def lines_fields(record: logging.LogRecord) -> dict[str, object]:
+    """What a line of a refused request says."""
+    assert (record.name, record.levelno, record.message) == ("diglot.http", logging.INFO, "refused")
+    usual = {*vars(logging.makeLogRecord({})), "message", "asctime"}
+    return {name: value for name, value in vars(record).items() if name not in usual}
 
 
 async def test_reports_the_port_it_was_given() -> None:
@@ -63,21 +71,71 @@ async def test_a_port_in_use_is_an_error() -> None:
     await server.stop(0)
 
 
-async def test_what_is_not_http_gets_an_openai_error_and_no_log(
+async def test_what_is_not_http_gets_an_openai_error_and_no_traceback(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """But a short line, under the id of the answer, which has nothing of what was sent."""
+    caplog.set_level(logging.INFO)
+    names = []
     async with facade() as running:
         for garbage in (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b"hello\r\n\r\n"):
             reader, writer = await running.raw(garbage)
             answer = await reader.read()
             assert answer.startswith((b"HTTP/1.0 400 ", b"HTTP/1.1 400 "))
             assert b'"type": "invalid_request_error"' in answer
+            assert b"This is not a valid HTTP request." in answer
             assert b"hello" not in answer
+            names.append(answer.split(b"x-request-id: ")[1].split(b"\r\n")[0].decode())
             writer.close()
-        reader, writer = await running.raw(post(b"{}", "X-Long: " + "x" * 10_000))
-        assert b'"code": "invalid_value"' in await reader.read()
+    assert [lines_fields(record) for record in caplog.records] == [
+        {"request_id": name, "outcome": "invalid_value", "status": 400} for name in names
+    ]
+
+
+@pytest.mark.parametrize(
+    ("request_line", "headers", "code", "reason", "limit"),
+    [
+        (b"GET /v1/models", [b"X-Long: " + b"secret" * 2000], 431, "headers_too_large", "8192"),
+        (b"GET /v1/models", [b"X" * 10_000 + b": secret"], 431, "headers_too_large", "8192"),
+        (b"GET /v1/models", [b"X: secret"] * 129, 431, "headers_too_large", "128 headers"),
+        (b"GET /" + b"secret" * 2000, [], 414, "url_too_long", "8190"),
+    ],
+    ids=["a header", "its name", "many headers", "a URL"],
+)
+async def test_what_is_http_but_too_much_of_it_is_told_what(
+    request_line: bytes,
+    headers: list[bytes],
+    code: int,
+    reason: str,
+    limit: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with facade() as running:
+        lines = [request_line + b" HTTP/1.1", b"Host: x", *headers]
+        reader, writer = await running.raw(b"\r\n".join(lines) + b"\r\n\r\n")
+        head, body = (await reader.read()).split(b"\r\n\r\n")
         writer.close()
-    assert caplog.records == []
+    assert int(head.split(b" ")[1]) == code
+    assert {b"Connection: close", b"x-should-retry: false"} <= {*head.split(b"\r\n")}
+    error = json.loads(body)["error"]
+    assert (error["type"], error["code"]) == ("invalid_request_error", reason)
+    assert limit in error["message"]
+    assert b"secret" not in body
+    (record,) = caplog.records
+    name = head.split(b"x-request-id: ")[1].split(b"\r\n")[0].decode()
+    assert lines_fields(record) == {"request_id": name, "outcome": reason, "status": code}
+
+
+async def test_headers_just_within_the_limits_are_taken() -> None:
+    async with facade() as running:
+        # With Host, Authorization and Content-Length: 128.
+        few = [f"X-{i}: y" for i in range(123)]
+        for headers in (["X: " + "x" * 8190], few):
+            body = json.dumps(HELLO).encode()
+            reader, writer = await running.raw(post(body, *headers, "Connection: close"))
+            assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+            writer.close()
 
 
 async def test_stop_lets_answers_under_way_end() -> None:

@@ -99,6 +99,23 @@ async def test_a_line_is_short_whatever_was_asked_for(caplog: pytest.LogCaptureF
     assert "\n" not in vars(record)["path"]
 
 
+async def test_headers_that_come_too_slowly_have_a_line_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whoever said nothing at all has none, nor an answer."""
+    caplog.set_level(logging.INFO, "diglot.http")
+    async with facade(headers_timeout=0.05) as running:
+        silent, _ = await running.raw()
+        assert await silent.read() == b""
+        slow, _ = await running.raw(b"GET /private HTTP/1.1\r\nX: ")
+        answer = await slow.read()
+    (record,) = caplog.records
+    line = vars(record)
+    assert f"x-request-id: {line['request_id']}\r\n".encode() in answer
+    assert (line["outcome"], line["status"]) == ("request_timeout", 408)
+    assert "private" not in str(line)
+
+
 async def test_what_the_core_sees_and_probes_have_no_line_here(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
