@@ -268,6 +268,16 @@ async def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
             assert "Traceback" not in outcome.err
 
 
+async def test_a_host_that_does_not_exist_is_said_so(tmp_path: Path) -> None:
+    outcome = await diglot(
+        *("serve", "--http", "nosuchhost.invalid:1", "--grpc", "127.0.0.1:0"),
+        *("--model", "scripted", "--state", str(tmp_path)),
+    )
+    assert outcome.code == 1
+    assert "cannot listen on nosuchhost.invalid:1: " in outcome.err
+    assert "Unknown error" not in outcome.err
+
+
 async def test_open_to_the_world_it_warns(tmp_path: Path) -> None:
     config = tmp_path / "diglot.toml"
     config.write_text('[auth]\nenabled = false\n[[models]]\nkind = "scripted"\n')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -12,7 +11,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from ..config import Address, Settings
 from . import announcement
-from .arguments import Failure
+from .arguments import cannot_listen
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -41,8 +40,7 @@ async def admin_port(
     try:
         port = await server.start(address.host, address.port)
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno else str(error)
-        raise Failure(f"cannot listen on {address}: {why}") from error
+        raise cannot_listen(address, error) from error
     address = Address(address.host, port)
     announcement.admin(address)
     try:

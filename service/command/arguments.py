@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,13 @@ if TYPE_CHECKING:
 
 class Failure(Exception):
     """The command cannot do what it was asked; the text is all that the person is told."""
+
+
+def cannot_listen(address: Address, error: OSError) -> Failure:
+    why = error.strerror or str(error)
+    if error.errno and not isinstance(error, socket.gaierror):
+        why = os.strerror(error.errno)  # the event loop's own words say the address again
+    return Failure(f"cannot listen on {address}: {why}")
 
 
 def address(text: str) -> Address:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import socket
 import time
@@ -26,7 +25,7 @@ from ..model_store import ModelStoreError
 from ..store import StoreError
 from . import announcement
 from .admin import Exposition, admin_port, facade_unready, service_unready
-from .arguments import Failure
+from .arguments import Failure, cannot_listen
 from .assembly import MIB, Service, channel_credentials, https
 from .garbage import settle
 from .reload import Reread, core_reload, nothing_to_reload, reloading
@@ -182,5 +181,4 @@ async def _bound(address: Address, starting: Awaitable[T]) -> T:
     try:
         return await starting
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno else str(error)
-        raise Failure(f"cannot listen on {address}: {why}") from error
+        raise cannot_listen(address, error) from error

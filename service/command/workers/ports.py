@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from typing import TypeVar
 
 from ...config import Address
-from ..arguments import Failure
+from ..arguments import cannot_listen
 
 _ABSENT = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
@@ -62,8 +62,7 @@ class Ports:
             if not sockets:
                 raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
         except OSError as error:
-            why = error.strerror or str(error)
-            raise Failure(f"cannot listen on {address}: {why}") from error
+            raise cannot_listen(address, error) from error
         return sockets
 
 
