@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +17,10 @@ from .json_visits import TooManyVisits, count_visits
 _MOST_VISITS = 300_000
 # Characters times characters; below it, a schema without references cannot take that long.
 _LARGE = 10**8
+
+_NOT_FOLLOWED = "references to other documents are not followed"
+# As the library says it of what the retriever refused, or could not be asked for.
+_OUTSIDE = re.compile("Resource '(.*)' is not present in a registry and retrieving it failed: .*")
 
 
 class SchemaError(Exception):
@@ -113,10 +118,13 @@ def _no_constant(name: str) -> Any:
 
 def _no_retrieval(uri: str) -> Any:
     """A schema that a caller sends must not make this server fetch, or read files."""
-    raise ValueError("references to other documents are not followed")
+    raise ValueError(_NOT_FOLLOWED)
 
 
 def _described(error: Exception) -> str:
-    first = str(error).partition("\n")[0][:300]
+    first = str(error).partition("\n")[0]
+    if outside := _OUTSIDE.fullmatch(first):
+        first = f"'{outside[1][:100]}': {_NOT_FOLLOWED}"
+    first = first[:300]
     path = getattr(error, "instance_path", None)
     return f"at '{'/'.join(map(str, path))}': {first}" if path else first

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterator, Set
+from itertools import cycle, islice
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -168,7 +169,7 @@ def _opening(index: int, script: Script) -> ChatCompletionChunk:
 
 def _add(burst: list[ChatCompletionChunk | TextRun], said: ChatCompletionChunk | TextRun) -> None:
     last = burst[-1] if burst else None
-    if isinstance(said, TextRun) and isinstance(last, TextRun) and last.common is said.common:
+    if type(said) is TextRun and type(last) is TextRun and last.common is said.common:
         last.texts += said.texts
     else:
         burst.append(said)
@@ -183,7 +184,7 @@ def _spoken(
     finish: c.FinishReason.ValueType = c.FINISH_REASON_STOP
     spent = 0
     for field, text in _texts(request, script):
-        for token in _TOKEN.findall(text):
+        for token in text:
             if spent == limit:
                 finish = c.FINISH_REASON_LENGTH
                 break
@@ -202,26 +203,51 @@ def _spoken(
     yield chunk
 
 
-def _texts(request: CreateChatCompletionRequest, script: Script) -> Iterator[tuple[str, str]]:
+def _texts(
+    request: CreateChatCompletionRequest, script: Script
+) -> Iterator[tuple[str, Iterator[str]]]:
+    """The fields that say something, each with its tokens."""
     if script.refusal is not None:
-        yield "refusal", script.refusal
+        yield "refusal", _tokens(script.refusal)
         return
     if script.reasoning is not None:
-        yield "reasoning_content", script.reasoning
+        yield "reasoning_content", _tokens(script.reasoning)
     text = script.content
     if text is None and not script.tool_calls:
         users = [message for message in request.messages if message.role == m.ROLE_USER]
         text = _text(users[-1]) if users else ""
     if text is None:
         return
-    if script.tokens is not None:
-        words = _TOKEN.findall(text) or [" word"]
-        if len(words) > 1 and not words[0][0].isspace():
-            words[0] = " " + words[0]
-        text = "".join(words[place % len(words)] for place in range(script.tokens))
+    if script.tokens is None:
+        yield "content", _tokens(_until_stop(request, text))
+    else:
+        yield "content", _repeated(request, text, script.tokens)
+
+
+def _tokens(text: str) -> Iterator[str]:
+    return map(re.Match.group, _TOKEN.finditer(text))
+
+
+def _until_stop(request: CreateChatCompletionRequest, text: str) -> str:
     for stop in request.stop:
         text = text.partition(stop)[0]
-    yield "content", text
+    return text
+
+
+def _repeated(request: CreateChatCompletionRequest, text: str, count: int) -> Iterator[str]:
+    """So many tokens, or fewer where it is told to stop: made as they are asked for."""
+    words = _TOKEN.findall(text) or [" word"]
+    if len(words) > 1 and not words[0][0].isspace():
+        words[0] = " " + words[0]
+    if request.stop:
+        # What is anywhere in it begins in the first round.
+        longest = max(map(len, request.stop))
+        rounds = 2 + longest // sum(map(len, words))
+        begins = "".join(islice(cycle(words), min(count, rounds * len(words))))
+        cut = _until_stop(request, begins)
+        if len(cut) < len(begins):
+            return _tokens(cut)
+    return islice(cycle(words), count)
 
 
 def _saying(

@@ -136,6 +136,7 @@ def _says_otherwise(message: m.Message) -> bool:
         or message.HasField("refusal")
         or message.HasField("audio")
         or message.HasField("reasoning_content")
+        or message.HasField("extra_json")  # reasoning_details, as OpenRouter has a thought
     )
 
 

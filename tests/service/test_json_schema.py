@@ -52,7 +52,16 @@ async def test_nothing_is_fetched() -> None:
         ('{"properties": {"a": {"minLength": -1}}}', "at 'properties/a/minLength'"),
         ('{"properties": {"a": {"pattern": "("}}}', "at 'properties/a/pattern'"),
         ('{"$ref": "#/$defs/a"}', "/\\$defs/a"),
-        ('{"$ref": "other.json"}', "other.json"),
+        (
+            '{"$ref": "other.json"}',
+            "^'other.json': references to other documents are not followed$",
+        ),
+        ('{"$ref": "file:///etc/passwd"}', "^'file:///etc/passwd': references to other documents"),
+        ('{"items": {"$ref": "http://x/y"}}', "^'http://x/y': references to other documents"),
+        (
+            '{"$ref": "x:' + "y" * 1000 + '"}',
+            "yyy': references to other documents are not followed$",
+        ),
         ('{"$ref": "#"}', "nothing but itself"),
         ('{"anyOf": [{"$ref": "#"}, {"type": "null"}]}', "nothing but itself"),
         ('{"$defs": {"a": {"not": {"$ref": "#/$defs/a"}}}}', "nothing but itself"),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from engines import CALL, one_by_one
+from hypothesis import given
+from hypothesis import strategies as st
 from serving import ask
 
 from diglot.burst import Burst, TextRun, chunks_of
 from diglot.service import errors
 from diglot.service.meter import Meter
-from diglot.service.scripted import ScriptedEngine
+from diglot.service.scripted import ScriptedEngine, _repeated
 
 
 async def bursts_of(script: dict[str, Any], **fields: Any) -> list[Burst]:
@@ -45,6 +48,38 @@ async def test_a_long_one_comes_in_several_so_that_others_have_their_turn() -> N
 async def test_a_slow_one_comes_word_by_word() -> None:
     bursts = await bursts_of({"content": "a b c", "interval_ms": 0.01})
     assert words(bursts) == [0, 1, 1, 1, 0]
+
+
+async def test_of_a_million_words_only_those_under_way_take_room() -> None:
+    request = ask(script={"tokens": 1_000_000, "content": " x y"}, stop=["z", "x x"])
+    async with aclosing(ScriptedEngine().stream(request, CALL)) as bursts:
+        tracemalloc.start()
+        try:
+            assert words([await anext(bursts), await anext(bursts)]) == [31, 32]
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert most < 2**18
+
+
+@pytest.mark.parametrize("content", ["hi", " hi", "hi there", "hi there "])
+async def test_it_says_as_many_tokens_as_it_is_told(content: str) -> None:
+    [burst] = await bursts_of({"content": content, "tokens": 7})
+    assert words([burst]) == [7]
+
+
+@given(
+    st.text("ab ", max_size=6),
+    st.integers(0, 30),
+    st.lists(st.text("ab ", min_size=1, max_size=14), max_size=3),
+)
+def test_it_stops_where_the_whole_text_would(content: str, count: int, stops: list[str]) -> None:
+    request = ask(script={"content": content, "tokens": count})
+    told = "".join(_repeated(request, content, count))
+    for stop in stops:
+        told = told.partition(stop)[0]
+    request.stop.extend(stops)
+    assert "".join(_repeated(request, content, count)) == told
 
 
 @pytest.mark.parametrize("after", [1, 31, 32, 33, 64, 70])

@@ -295,6 +295,8 @@ PASSED = [
     GOOD + " extra_json: '{\"top_k\": 3}' reasoning_effort: 'newly invented'",
     'model: "m" messages { role: ROLE_USER content: "" }',
     'model: "m" messages { role: ROLE_ASSISTANT tool_calls { id: "a" function { name: "f" } } }',
+    'model: "m" messages { role: ROLE_ASSISTANT reasoning_content: "hm" }',
+    "model: 'm' messages { role: ROLE_ASSISTANT extra_json: '{\"reasoning_details\": []}' }",
     'model: "m" messages { role: ROLE_FUNCTION name: "f" }',
     *(
         f'model: "m" messages {{ role: ROLE_{role} {more} parts {{ other_json: {VIDEO} }} }}'

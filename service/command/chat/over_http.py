@@ -107,6 +107,10 @@ class HttpServer:
             raise Failure(f"cannot reach {self.place}: {one_line(_cause(error))}") from error
         except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, OSError) as error:
             raise Failure(BROKEN) from error
+        except aiohttp.ClientResponseError as error:  # of what it says, not of a status
+            raise Failure(
+                f"{self.place} is no HTTP server; if it is a gRPC port, use --grpc"
+            ) from error
         except (aiohttp.ClientError, ValueError) as error:
             raise Failure(
                 f"{self.place} does not speak OpenAI's API: {one_line(str(error))}"

@@ -97,6 +97,16 @@ async def test_a_server_that_is_not_there(scheme: str, option: str) -> None:
     assert "Connection refused" in outcome.err
 
 
+async def test_a_grpc_port_is_no_http_server() -> None:
+    async with grpc_server() as seen:
+        place = seen.options[seen.options.index("--grpc") + 1]
+        outcome = await diglot("chat", "--http", place, stdin=b"Hi")
+    assert outcome.code == 1
+    assert outcome.err == (
+        f"diglot: http://{place} is no HTTP server; if it is a gRPC port, use --grpc\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "environ", "says"),
     [
