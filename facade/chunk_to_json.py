@@ -55,7 +55,7 @@ class ChunkEncoder:
 
     def __call__(self, burst: Burst) -> bytes:
         return b"".join(
-            self._lines(said) if isinstance(said, TextRun) else self._line(said) for said in burst
+            self._lines(said) if type(said) is TextRun else self._line(said) for said in burst
         )
 
     def _lines(self, run: TextRun) -> bytes:

@@ -45,7 +45,7 @@ class AnswerCheck:
 
     def look(self, said: ChatCompletionChunk | TextRun) -> None:
         """Takes note of it. Raises InvalidAnswer where an answer ends that breaks a promise."""
-        if isinstance(said, TextRun):
+        if type(said) is TextRun:
             self._answer(said.common.choices[0].index).content += said.texts
             return
         for choice in said.choices:

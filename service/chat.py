@@ -212,7 +212,7 @@ def _heard(burst: Burst, account: Account, *, with_usage: bool) -> Burst:
     count = 0
     told = []
     for said in burst:
-        if isinstance(said, TextRun):
+        if type(said) is TextRun:
             count += len(said.texts)
         else:
             count += 1

@@ -36,7 +36,7 @@ class Fold:
 
     def add(self, burst: Burst) -> None:
         for said in burst:
-            if not isinstance(said, TextRun):
+            if type(said) is not TextRun:
                 self._add(said)
             elif said.common is self._mere_text or is_mere_text(said.common):
                 self._mere_text = said.common

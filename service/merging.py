@@ -20,7 +20,7 @@ def merged(burst: Burst) -> Iterator[ChatCompletionChunk]:
     source has ready at once: of an upstream 256 KiB.
     """
     for said in burst:
-        if not isinstance(said, TextRun):
+        if type(said) is not TextRun:
             yield said
         elif len(said.texts) > 1 and is_mere_text(said.common):
             chunk = ChatCompletionChunk()

@@ -8,7 +8,7 @@ a step on the way costs the same for a hundred chunks as for one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, final
 
 from google.protobuf.message import Message
 
@@ -17,8 +17,13 @@ from diglot.v1.chunk_pb2 import ChatCompletionChunk
 _SAME = frozenset({"id", "created", "model", "service_tier", "system_fingerprint", "choices"})
 
 
+@final
 class TextRun:
-    """Chunks of one choice that differ in nothing but their text; none of them is the first."""
+    """Chunks of one choice that differ in nothing but their text; none of them is the first.
+
+    Where there are chunks too, ask `type(said) is TextRun`: isinstance asks a chunk itself what
+    it is, which is dear.
+    """
 
     __slots__ = ("common", "texts")
 
@@ -45,7 +50,7 @@ Burst: TypeAlias = Sequence[ChatCompletionChunk | TextRun]
 def chunks_of(burst: Burst) -> Iterator[ChatCompletionChunk]:
     """One by one."""
     for said in burst:
-        if isinstance(said, TextRun):
+        if type(said) is TextRun:
             yield from said
         else:
             yield said
@@ -53,7 +58,7 @@ def chunks_of(burst: Burst) -> Iterator[ChatCompletionChunk]:
 
 def messages_of(burst: Burst) -> Iterable[ChatCompletionChunk]:
     """What is to be written where all of the burst's chunks are to be changed alike."""
-    return [said.common if isinstance(said, TextRun) else said for said in burst]
+    return [said.common if type(said) is TextRun else said for said in burst]
 
 
 def is_mere_text(chunk: ChatCompletionChunk) -> bool:

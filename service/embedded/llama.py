@@ -108,7 +108,7 @@ class LlamaChunkReader(ChunkReader):
             # With the times that each token's event has of its own, none would be like another.
             rest, self._timed = _apart(event)
             for said in super().read((rest,)):
-                if isinstance(said, TextRun):
+                if type(said) is TextRun:
                     self._timings[said.common.choices[0].index] = self._timed
                 yield said
         self._timed = b""

@@ -34,7 +34,7 @@ async def recorded(
             whole.add(burst)
             begun = len(end)
             for said in burst:
-                if isinstance(said, ChatCompletionChunk):
+                if type(said) is not TextRun:
                     growing -= sum(choice.HasField("finish_reason") for choice in said.choices)
                 if growing <= 0:
                     end.append(said)

@@ -26,6 +26,7 @@ from .alike import Alike
 from .delta import bare, calling, ending, in_place_of_text, open_with, opening, read_delta
 from .endings import Endings
 from .refusal import error_in
+from .surrogates import Halves
 from .tool_calls import ToolCallMender
 from .unknown_keys import DELTA, EVENT, UnknownKeys
 
@@ -79,6 +80,7 @@ class ChunkReader:
         self._endings = Endings()
         self._moderation: c.Moderation | None = None
         self._unknown = UnknownKeys()
+        self._halves = Halves()
         # Where a subclass makes something else of a choice, the like of it may mean another thing.
         own = type(self) is not ChunkReader
         self._alike = None if own else Alike()
@@ -88,7 +90,7 @@ class ChunkReader:
         at = 0
         while at < len(events):
             alike = self._alike
-            if self._unknown.event or self._moderation is not None:
+            if self._unknown.event or self._moderation is not None or self._halves:
                 alike = None  # what waits goes with the next
             if alike is not None and (run := alike.read(events, at)) is not None:
                 self._tokens += len(run.texts)
@@ -110,9 +112,9 @@ class ChunkReader:
                 self._close(said)
             return
         try:
-            value = from_json(data)
+            value = self._halves.read(data) if self._halves else from_json(data)
         except ValueError:
-            raise UpstreamInvalid("The upstream sent an event that is not JSON.") from None
+            value = self._halves.read(data)  # perhaps it is one that has to wait
         if not isinstance(value, dict):
             raise UpstreamInvalid("The upstream sent an event that is not an object.")
         opened = len(self._choices)
@@ -185,6 +187,8 @@ class ChunkReader:
     def _close(self, said: list[ChatCompletionChunk]) -> None:
         """Adds what waited for the end. What came with the usage, or after all, needs a chunk of
         its own: with a usage that nobody asked for it is lost."""
+        if self._halves:
+            self._say(self._halves.give_up(), said)
         waits = self._unknown.event or self._moderation is not None
         lost = self.usage is None or not self._request.stream_options.include_usage
         if waits and lost and self._choices:

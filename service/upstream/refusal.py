@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic_core import from_json
-
 from ..errors import (
     ChatError,
     ContextLengthExceeded,
@@ -15,6 +13,7 @@ from ..errors import (
     UpstreamUnavailable,
 )
 from .retry_after import seconds_of
+from .surrogates import parsed
 
 LONGEST_BODY = 64 * 2**10
 """Bytes that are read of an error's body."""
@@ -28,7 +27,7 @@ def error_of(status: int, body: bytes, retry_after: str | None = None) -> ChatEr
     upstream's words.
     """
     try:
-        value = from_json(body)
+        value = parsed(body)
     except ValueError:
         value = None
     error = value.get("error", value) if isinstance(value, dict) else value

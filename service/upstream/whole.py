@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic_core import from_json
-
 from ..errors import UpstreamInvalid, UpstreamUnavailable
+from .surrogates import parsed
 
 LONGEST = 32 * 2**20
 """Bytes that one may take, as gRPC messages may by default: some eight minutes of sound."""
@@ -22,7 +21,7 @@ def read(body: bytes) -> dict[str, Any]:
     Raises UpstreamUnavailable for what broke off, and UpstreamInvalid for what is no completion.
     """
     try:
-        value = from_json(body)
+        value = parsed(body)
     except ValueError as error:
         # Where only the connection's end is the body's, there is no other way to tell.
         if body.strip() and "EOF while parsing" in str(error):
