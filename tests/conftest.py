@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
 import sys
@@ -17,6 +18,9 @@ from postgres import PostgresServer, postgres_server
 # Before grpc is imported. As servers do: what is forked here is at once another program, and grpc's
 # own preparations for a fork can crash it, where calls are under way.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+# Nor may garbage be collected before it is that program: where the last of gRPC's is among it, its
+# finalizer waits for a thread that a forked process does not have, and the parent for the process.
+os.register_at_fork(before=gc.disable, after_in_parent=gc.enable)
 # Servers are started by the hundred: what was compiled for one is kept for the next, whatever the
 # shell says.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
