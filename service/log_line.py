@@ -77,6 +77,7 @@ class Form(logging.Formatter):
         fields: Mapping[str, Any],
         trace: str = "",
     ) -> str:
+        """Each form's own, without a line break at its end."""
         raise NotImplementedError
 
     def format(self, record: logging.LogRecord) -> str:

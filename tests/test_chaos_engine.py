@@ -84,18 +84,22 @@ async def test_the_engine_is_killed_during_a_stream_and_while_calls_are_queued(
                 assert (await both.ask(face, max_tokens=2)).ended
 
 
-async def test_the_engine_hangs_during_a_stream(tmp_path: Path, model_path: Path) -> None:
-    """It is killed for it. Who comes meanwhile waits no longer than the one in the stream."""
-    config = f"""
-        hang_seconds = 1.2
+def one_model(path: Path, *, hang_seconds: float) -> str:
+    return f"""
+        hang_seconds = {hang_seconds}
         [[models]]
         kind = "embedded"
         name = "m"
-        source = "{model_path}"
+        source = "{path}"
         context_tokens = 512
         parallel = 2
         threads = 1
         """
+
+
+async def test_the_engine_hangs_during_a_stream(tmp_path: Path, model_path: Path) -> None:
+    """It is killed for it. Who comes meanwhile waits no longer than the one in the stream."""
+    config = one_model(model_path, hang_seconds=1.2)
     long: dict[str, Any] = {"max_tokens": 400, "vendor": {"ignore_eos": True}}
     with account_log() as log:
         async with faces(tmp_path, config) as both:
@@ -127,16 +131,7 @@ async def test_the_engine_is_stuck_during_a_stream(
 ) -> None:
     """It answers all questions but those of its callers."""
     monkeypatch.setattr(process, "STALLED_AFTER", 3.0)
-    config = f"""
-        hang_seconds = 3
-        [[models]]
-        kind = "embedded"
-        name = "m"
-        source = "{model_path}"
-        context_tokens = 512
-        parallel = 2
-        threads = 1
-        """
+    config = one_model(model_path, hang_seconds=3)
     long: dict[str, Any] = {"max_tokens": 400, "vendor": {"ignore_eos": True}}
     with account_log() as log:
         async with faces(tmp_path, config) as both:
