@@ -4,12 +4,14 @@
     python -m tests.bench.compare ad230f7 HEAD           two of git's revisions
     python -m tests.bench.compare HEAD . --only unary    one figure alone; may be said again
     python -m tests.bench.compare HEAD . --bare          and a bare proxy beside them
+    python -m tests.bench.compare HEAD HEAD --python PYTHON    two interpreters
 
 Both are copied to a temporary directory, stubs and all, and run with the packages of this
-environment. Both servers are up, and asked in turns, the first one first in every second round.
-CPU is that of the server's process, user and system, by its own accounts; the client and the
-upstream are other processes. What else the machine does adds to it and never takes away, so the
-least of the rounds says the most; a ratio is that of two rounds beside each other.
+environment; --python has the second one run by the interpreter of another, with its packages. Both
+servers are up, and asked in turns, the first one first in every second round. CPU is that of the
+server's process, user and system, by its own accounts; the client and the upstream are other
+processes. What else the machine does adds to it and never takes away, so the least of the rounds
+says the most; a ratio is that of two rounds beside each other.
 """
 
 from __future__ import annotations
@@ -100,16 +102,24 @@ class Side:
 
 
 async def compared(
-    revisions: Sequence[str], wanted: Sequence[str], rounds: int, seconds: float, *, bare: bool
+    revisions: Sequence[str],
+    wanted: Sequence[str],
+    rounds: int,
+    seconds: float,
+    *,
+    bare: bool,
+    python: str = sys.executable,
 ) -> Table:
+    """`python` is the second one's interpreter."""
+    pythons = (sys.executable, python)
     async with AsyncExitStack() as running:
         name = running.enter_context(tempfile.TemporaryDirectory(prefix="diglot-compare-"))
         upstream = await running.enter_async_context(instant_upstream())
         sides = []
-        for place, revision in enumerate(revisions):
+        for place, (revision, runs) in enumerate(zip(revisions, pythons, strict=True)):
             print(f"compare: setting up {revision}", file=sys.stderr, flush=True)
             directory = Path(name, f"{place}")
-            sides.append(await side(running, revision, directory, upstream, wanted))
+            sides.append(await side(running, revision, directory, upstream, wanted, python=runs))
         if bare:
             sides.append(await _bare(running, upstream))
         rows = []
@@ -149,9 +159,10 @@ async def side(
     upstream: InstantUpstream,
     wanted: Sequence[str],
     under: tuple[str, ...] = (),
+    python: str = sys.executable,
 ) -> Side:
     found = await laid_out(revision, directory)
-    here = await running.enter_async_context(state(root=found.root, under=under))
+    here = await running.enter_async_context(state(root=found.root, under=under, python=python))
     file = here.directory / "diglot.toml"
     models = {COSTS[each].model: COSTS[each].keys for each in wanted} | {"scripted": None}
     asked = [
@@ -162,7 +173,8 @@ async def side(
     file.write_text("".join((_MODELS, *asked)))
     server = await running.enter_async_context(serve(here, "--config", str(file)))
     way = partial(Way, found.name, key=here.key, processes=(server.process,))
-    return Side(found.name, way(address=server.http), way(address=server.grpc, over_http=False))
+    named = found.name if python == sys.executable else f"{found.name}, {python}"
+    return Side(named, way(address=server.http), way(address=server.grpc, over_http=False))
 
 
 async def _bare(running: AsyncExitStack, upstream: InstantUpstream) -> Side:
@@ -209,6 +221,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="(default: %(default)g)")
     parser.add_argument("--bare", action="store_true", help="a bare proxy, too, over HTTP")
     parser.add_argument(
+        "--python", default=sys.executable, help="of the second one: PATH/.venv/bin/python"
+    )
+    parser.add_argument(
         "--save",
         metavar="DIRECTORY",
         type=Path,
@@ -226,6 +241,7 @@ def main() -> None:
             arguments.rounds,
             arguments.seconds,
             bare=arguments.bare,
+            python=arguments.python,
         )
     )
     print(table.markdown())

@@ -18,6 +18,7 @@ def description() -> dict[str, str]:
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "machine": f"{len(os.sched_getaffinity(0))} cores, {_processor()}, {_memory()}",
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+        "python": os.path.realpath(sys.executable),
         "versions": ", ".join(f"{name} {_version(name)}" for name in ("diglot", *_PACKAGES)),
         "commit": _commit(),
         "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),

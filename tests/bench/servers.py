@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-COMMAND = (sys.executable, "-m", "diglot.service.command")
+_PROGRAM = ("-m", "diglot.service.command")
+COMMAND = (sys.executable, *_PROGRAM)
 MODEL = "smollm2-135m-instruct"
 _MODEL_STATE = Path(os.environ.get("DIGLOT_TEST_STATE", "~/.cache/diglot-test")).expanduser()
 
@@ -27,6 +28,8 @@ class State:
     """Where its servers' `diglot` is imported from; None: where ours is."""
     under: tuple[str, ...] = ()
     """The command that runs its servers, if another one does."""
+    python: str = sys.executable
+    """Its servers' interpreter, in an environment that has what they depend on."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,11 @@ class Server:
 
 @asynccontextmanager
 async def state(
-    *, with_models: bool = False, root: Path | None = None, under: tuple[str, ...] = ()
+    *,
+    with_models: bool = False,
+    root: Path | None = None,
+    under: tuple[str, ...] = (),
+    python: str = sys.executable,
 ) -> AsyncIterator[State]:
     """With models, it has those that the tests have fetched."""
     with tempfile.TemporaryDirectory(prefix="diglot-bench-") as name:
@@ -50,7 +57,7 @@ async def state(
             await _output(root, "model", "pull", "--state", str(_MODEL_STATE), MODEL)
             (directory / "models").symlink_to(_MODEL_STATE / "models")
         key = await _output(root, "key", "add", "bench", "--state", name)
-        yield State(directory, key.strip(), root, under)
+        yield State(directory, key.strip(), root, under, python)
 
 
 async def _output(root: Path | None, *arguments: str) -> str:
@@ -106,7 +113,8 @@ async def _running(
     with log.open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
             *state.under,
-            *COMMAND,
+            state.python,
+            *_PROGRAM,
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
