@@ -239,8 +239,9 @@ def _api_error(
     headers: Mapping[str, str] | None = None,
 ) -> ApiError:
     mapping = MAPPINGS[reason]
+    sent = dict(headers or {})
     # Without it, OpenAI's SDKs repeat every 5xx, whatever sense that makes.
-    sent = {"x-should-retry": "true" if mapping.retryable else "false", **(headers or {})}
+    sent["x-should-retry"] = "true" if mapping.retryable or "Retry-After" in sent else "false"
     if mapping.http_status == 401:
         sent["WWW-Authenticate"] = "Bearer"
     return ApiError(

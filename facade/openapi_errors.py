@@ -136,8 +136,8 @@ def upstreams_refusal() -> Schema:
 
 def _response(rows: list[Row]) -> Schema:
     headers = ["x-should-retry"]
-    if any(row.retryable for row in rows):
-        headers.append("Retry-After")
+    if any(row.retryable for row in rows) or rows[0].status == 502:
+        headers.append("Retry-After")  # an upstream's 500, of those
     if rows[0].status == 401:
         headers.append("WWW-Authenticate")
     lines = [f"- `{row.code or row.type}`: {row.text}" for row in rows]

@@ -39,6 +39,12 @@ def _status_of(reason: ErrorReason.ValueType) -> int:
     return mapping(reason).http_status
 
 
+def _own_status(error: ChatError) -> int | None:
+    """With which an upstream's refusal goes out over HTTP. A peer's may say anything."""
+    said = error.details.get("http_status", "")
+    return int(said) if len(said) == 3 and said.isdecimal() and said[0] in "45" else None
+
+
 def _milliseconds(seconds: float) -> float:
     """With one decimal. `round` takes five times as long."""
     return int(seconds * 10_000 + 0.5) / 10
@@ -53,6 +59,7 @@ class Account:
 
     __slots__ = (
         "_call",
+        "_cause",
         "_first",
         "_gaps",
         "_last",
@@ -63,7 +70,6 @@ class Account:
         "_span",
         "_start",
         "_status",
-        "_store",
         "_streamed",
         "outcome",
         "usage",
@@ -80,8 +86,8 @@ class Account:
         """`model` is what the caller wrote."""
         self.outcome = _CANCELLED  # unless something else is said before the end
         self.usage: Usage | None = None
-        self._store = False
         self._status: int | None = None
+        self._cause: str | None = None
         self._model = model
         self._call = call
         self._streamed = streamed
@@ -99,10 +105,8 @@ class Account:
         self._span = tracing.begin(self._call, streamed=self._streamed)
         return replace(self._call, trace=self._span.context)
 
-    def admitted(self, model: str, *, store: bool) -> None:
-        """`model` is the configuration's name of the one that is to answer; `store` says whether
-        the completion is to be stored."""
-        self._store = store
+    def admitted(self, model: str) -> None:
+        """`model` is the configuration's name of the one that is to answer."""
         if self._metrics is not None:
             self._served = self._metrics.models[model]
             self._served.in_flight += 1
@@ -122,6 +126,11 @@ class Account:
             self._gaps[0] += count - 1
         self._last = now
 
+    def stored(self, well: bool) -> None:
+        """The completion is in the store, or could not be put there."""
+        if self._metrics is not None:
+            self._metrics.stored["ok" if well else "failed"] += 1
+
     def ended(self) -> None:
         """The answer is whole."""
         self.outcome = "ok"
@@ -131,7 +140,8 @@ class Account:
         """`error` is what the caller is told, or a bug, of which the caller is not told."""
         told = error if isinstance(error, ChatError) else InternalError()
         self.outcome = name_of(told).lower()
-        self._status = _status_of(told.reason)
+        self._status = _own_status(told) or _status_of(told.reason)
+        self._cause = told.cause
 
     def close(self) -> None:
         if self.outcome == _CANCELLED and self._is_late():
@@ -165,6 +175,8 @@ class Account:
             fields["deployment"] = call.meter.deployment
         if self._status is not None:
             fields["status"] = self._status
+        if self._cause is not None:
+            fields["cause"] = self._cause
         if self._queued:
             fields["queue_ms"] = _milliseconds(self._queued)
         if trace := self._span.context if self._span else call.trace:
@@ -198,5 +210,3 @@ class Account:
                 served.cached_tokens += usage.prompt_tokens_details.cached_tokens
             if has(usage, "completion_tokens_details"):
                 served.reasoning_tokens += usage.completion_tokens_details.reasoning_tokens
-        if self._store and self.outcome in ("ok", "store_unavailable"):
-            metrics.stored["ok" if self.outcome == "ok" else "failed"] += 1

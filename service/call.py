@@ -26,7 +26,7 @@ class Call:
     `deadline` is absolute, in the running loop's time; None means no limit.
     `models` are those that the caller may use; None means all.
     `trace` is the W3C trace context that it came with, or under which it goes on: traceparent and
-    perhaps tracestate, as headers and metadata have them.
+    perhaps tracestate after it, as headers and metadata have them.
     `whole` says that the answer goes out in one piece, so that engines may ask for it in one.
     """
 
@@ -96,9 +96,14 @@ class Expiry:
         self._task = task
         try:
             return await anext(items)
-        except asyncio.CancelledError:
-            # As asyncio.timeout does: only a cancellation that is ours alone becomes an error.
-            if self._has_passed() and task.uncancel() <= cancelling:
+        except BaseException as error:
+            # As asyncio.timeout does: only a cancellation that is ours alone becomes an error, and
+            # ours is taken back, whatever the engine has made of it.
+            if (
+                self._has_passed()
+                and task.uncancel() <= cancelling
+                and isinstance(error, asyncio.CancelledError)
+            ):
                 raise DeadlineExceeded from None
             raise
         finally:

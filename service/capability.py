@@ -18,6 +18,8 @@ class Capability(Enum):
     """Sound in messages."""
     FILES = auto()
     """Documents in messages."""
+    TOOL_MEDIA = auto()
+    """Images, sound and documents in the results of tools, which OpenAI's models do not take."""
     OTHER_PARTS = auto()
     """Parts of messages of types that OpenAI's API does not have."""
     AUDIO_OUTPUT = auto()

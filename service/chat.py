@@ -125,7 +125,7 @@ class ChatService:
         offer = self._models.enter()
         try:
             served = self._admissible(request, call, offer)
-            account.admitted(served.label, store=request.store)
+            account.admitted(served.label)
             if served.timeout is not None:
                 call = call.within(served.timeout)
             if served.admission is not None:
@@ -139,7 +139,9 @@ class ChatService:
             finishing: _Finish | None = finish
             if request.store and self._store is not None:
                 # What is stored has to be finished before it is.
-                answer = recorded(_finished(answer, finish), request, call, self._store)
+                answer = recorded(
+                    _finished(answer, finish), request, call, self._store, account.stored
+                )
                 finishing = None
             try:
                 while True:

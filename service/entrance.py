@@ -77,19 +77,13 @@ def admit(
 
 def _trace(metadata: Iterable[tuple[str, str | bytes]]) -> tuple[tuple[str, str], ...]:
     """The trace context, if it is one: it is passed on, and must harm no header."""
-    found = [
-        (key, value)
-        for key, value in metadata
-        if key in ("traceparent", "tracestate") and isinstance(value, str)
-    ]
-    if not found:
+    parent = _value(metadata, "traceparent")
+    if parent is None or not _TRACEPARENT.fullmatch(parent):
         return ()
-    context = dict(found)
-    if not _TRACEPARENT.fullmatch(context.get("traceparent", "")):
-        return ()
-    if not _TRACESTATE.fullmatch(context.get("tracestate", "")):
-        context.pop("tracestate", None)
-    return tuple(context.items())
+    state = _value(metadata, "tracestate")
+    if state is None or not _TRACESTATE.fullmatch(state):
+        return (("traceparent", parent),)
+    return ("traceparent", parent), ("tracestate", state)
 
 
 def _value(metadata: Iterable[tuple[str, str | bytes]], wanted: str) -> str | None:

@@ -50,6 +50,9 @@ class ChatError(Exception):
     worked = False
     """Whether an answer had begun. Then it is its caller's to send the call again: what lies
     between would have the work done once more, unasked."""
+    cause: str | None = None
+    """What an upstream did, for the operator's log: `HTTP 401`, `ConnectionRefusedError: …`. It may
+    name machines, so callers do not get it."""
 
     def __init__(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from functools import lru_cache
 from typing import Any
 
 import jsonschema_rs
@@ -12,6 +11,7 @@ from pydantic_core import from_json
 
 from .json_reference import UnfollowedReference, check_references, schemas
 from .json_visits import TooManyVisits, count_visits
+from .kept import kept
 
 # A tenth of a second or so.
 _MOST_VISITS = 300_000
@@ -27,7 +27,11 @@ class SchemaError(Exception):
     """A text that is no schema; `str` says what and where."""
 
 
-@lru_cache(maxsize=512)
+def _small(text: str) -> bool:
+    return len(text) <= 16_384
+
+
+@kept(512, _small)
 def compiled(text: str) -> jsonschema_rs.Validator:
     """A validator for the schema in this JSON text. Raises SchemaError.
 
@@ -105,7 +109,7 @@ def _unknown_to(draft: Any) -> set[str]:
     return unknown
 
 
-@lru_cache(maxsize=512)
+@kept(512, _small)
 def _referring(text: str) -> Any:
     """The schema in the text if it has references; else None."""
     document = parsed(text)

@@ -52,7 +52,12 @@ class Meter:
                 total.CopyFrom(usage)
             else:
                 total.prompt_tokens = max(total.prompt_tokens, usage.prompt_tokens)
-                total.completion_tokens += usage.completion_tokens
+                total.completion_tokens = _within(total.completion_tokens + usage.completion_tokens)
         if total is not None:
-            total.total_tokens = total.prompt_tokens + total.completion_tokens
+            total.total_tokens = _within(total.prompt_tokens + total.completion_tokens)
         return total
+
+
+def _within(tokens: int) -> int:
+    """What the contract has room for: upstreams may count up to there in each number alone."""
+    return min(tokens, 2**31 - 1)

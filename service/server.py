@@ -135,8 +135,9 @@ def _options(max_message_bytes: int, shared_port: bool) -> list[tuple[str, int]]
 def _why_not(address: str) -> OSError:
     """Why an address cannot be had: grpc says no more than that, and logs the rest in its way."""
     host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     try:
-        with socket.create_server((host.strip("[]"), int(port))):
+        with socket.create_server((host.strip("[]"), int(port)), family=family):
             pass
     except OSError as error:
         return error

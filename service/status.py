@@ -23,9 +23,13 @@ logger = logging.getLogger("diglot.rpc")
 
 DOMAIN = "diglot"
 
-# grpc-core replaces trailers over 8 to 16 KiB by RESOURCE_EXHAUSTED, and a message is sent
-# twice: once percent-encoded, once inside the details.
+NEVER_AGAIN = ("grpc-retry-pushback-ms", "-1")
+"""How gRPC's retries are told to let it be, whatever the code is (gRFC A6)."""
+
+# grpc-core replaces trailers over 8 to 16 KiB by RESOURCE_EXHAUSTED, and a message is sent three
+# times: once percent-encoded, where each byte that is not ASCII becomes three, and twice in base64.
 _LONGEST_MESSAGE = 1000
+_LONGEST_DETAIL = 200
 
 
 @cache
@@ -43,20 +47,18 @@ def _code(reason: error_pb2.ErrorReason.ValueType) -> int:
 
 
 def to_status(error: ChatError, request_id: str) -> status_pb2.Status:
-    message = error.message
-    if len(message) > _LONGEST_MESSAGE:
-        message = message[:_LONGEST_MESSAGE] + "…"
+    message = _cut(error.message, _LONGEST_MESSAGE)
     details: list[Message] = [
         error_details_pb2.ErrorInfo(
             reason=name_of(error),
             domain=DOMAIN,
-            metadata={key: value[:200] for key, value in error.details.items()},
+            metadata={key: _cut(value, _LONGEST_DETAIL) for key, value in error.details.items()},
         ),
         error_details_pb2.RequestInfo(request_id=request_id),
     ]
     if error.field is not None:
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.field[:200], description=message
+            field=_cut(error.field, _LONGEST_DETAIL), description=message
         )
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if error.retry_after is not None:
@@ -69,13 +71,18 @@ def to_status(error: ChatError, request_id: str) -> status_pb2.Status:
     return status
 
 
+def _cut(text: str, most: int) -> str:
+    """At most so many bytes of it in UTF-8, which has no lone surrogates."""
+    spelt = text.encode("utf-8", "replace")
+    return spelt[:most].decode("utf-8", "ignore") + ("…" if len(spelt) > most else "")
+
+
 def to_grpc(
     error: ChatError, request_id: str
 ) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]:
     """Code, text and trailing metadata."""
     status = rpc_status.to_status(to_status(error, request_id))
-    # How gRPC's retries are told to let it be, whatever the code is (gRFC A6).
-    never = (("grpc-retry-pushback-ms", "-1"),) if error.worked else ()
+    never = (NEVER_AGAIN,) if error.worked else ()
     trailers = (("x-request-id", request_id), *never, *status.trailing_metadata)
     return status.code, status.details, trailers
 

@@ -111,7 +111,7 @@ message = st.one_of(
     an_object(
         role("assistant", tool_calls=st.lists(tool_call, min_size=1, max_size=2)), content=st.none()
     ),
-    an_object(role("tool", content=content(any_part), tool_call_id=text), name=text),
+    an_object(role("tool", content=content(user_part | other_part), tool_call_id=text), name=text),
     an_object(role("function", content=st.none() | text, name=some_text)),
 )
 function = an_object({"name": name}, description=text, parameters=any_object, strict=flag)

@@ -148,10 +148,11 @@ BEFORE = [
     Fault("reset at once", reset, DOWN, "cannot be reached, or broke off", 1),
     Fault("429", status("429 Slow", "slow down", "Retry-After: 7\r\n"), LIMITED, "slow down", 7),
     Fault("429 without a hint", status("429 Slow", "slow down"), LIMITED, "slow down"),
-    Fault("500", status("500 Oops", "secrets of the house"), INVALID, "The upstream failed"),
+    Fault("500", status("500 Oops", "secrets of the house"), INVALID, "The upstream failed", 1),
+    Fault("501", status("501 Never"), INVALID, "The upstream failed"),
     Fault("503", status("503 No", extra="Retry-After: 9\r\n"), DOWN, "is not available", 9),
     Fault("529", status("529 Overloaded"), DOWN, "is not available", 1),
-    Fault("401", status("401 No", "bad key sk-1234"), DOWN, "does not accept this server's key"),
+    Fault("401", status("401 No", "bad key sk-1234"), INVALID, "does not accept this server's key"),
     Fault("redirect", status("307 There", extra="Location: /v2\r\n"), INVALID, "The upstream fa"),
     Fault("hang", hang, DOWN, "began no answer within 0.4 s", 1),
     Fault("hang after headers", hang_after_headers, DOWN, "began no answer within 0.4 s", 1),
@@ -163,7 +164,7 @@ BEFORE = [
     Fault("endless header", endless_header, DOWN, "cannot be reached, or broke off", 1),
     Fault("1 GB chunk", huge_chunk, INVALID, "an event that is too long"),
     Fault("bomb", bomb, INVALID, "compressed its answer, unasked"),
-    Fault("endless body of a 500", endless_body_of_an_error, INVALID, "The upstream failed"),
+    Fault("endless body of a 500", endless_body_of_an_error, INVALID, "The upstream failed", 1),
     Fault("nothing", nothing_at_all, INVALID, "ended without an answer"),
 ]
 AFTER = [

@@ -35,12 +35,13 @@ class Recording(ScriptedEngine):
         super().__init__()
         self.failure = failure
         self.asked: list[tuple[CreateChatCompletionRequest, Call]] = []
-        self.freed = asyncio.Event()
+        self.came, self.freed = asyncio.Event(), asyncio.Event()
 
     async def stream(
         self, request: CreateChatCompletionRequest, call: Call
     ) -> AsyncGenerator[Burst, None]:
         self.asked.append((request, call))
+        self.came.set()
         if self.failure is not None:
             raise self.failure
         try:

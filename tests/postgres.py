@@ -6,11 +6,14 @@ import importlib.util
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from processes import children_of
 
 _USER = "nobody" if os.geteuid() == 0 else None
 
@@ -45,6 +48,20 @@ class PostgresServer:
     def stop(self) -> None:
         """As a crash would; what was committed is there after the next start."""
         self._run("pg_ctl", "-D", self._data, "-w", "-m", "immediate", "stop")
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It takes connections, and questions, and says nothing."""
+        postmaster = int((self._data / "postmaster.pid").read_text().split()[0])
+        server = [postmaster, *children_of(postmaster)]
+        for pid in server:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in server:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     @contextmanager
     def database(self) -> Iterator[str]:

@@ -11,6 +11,7 @@ from diglot.service.chat import ChatService
 from diglot.service.models import Models, ServedModel
 from diglot.service.scripted import ScriptedEngine
 from diglot.service.store import CompletionStore
+from diglot.service.telemetry.metrics import Metrics
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.message_pb2 import ROLE_USER, Message
 from diglot.v1.model_pb2 import Model
@@ -37,7 +38,8 @@ class ScriptedChat(ChatService):
     def __init__(self, store: CompletionStore | None = None) -> None:
         self.engine = ScriptedEngine()
         self.models = Models([ServedModel(Model(id="scripted", owned_by="diglot"), self.engine)])
-        super().__init__(self.models, store)
+        self.metrics = Metrics()
+        super().__init__(self.models, store, metrics=self.metrics)
 
 
 @asynccontextmanager

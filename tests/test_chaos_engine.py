@@ -12,16 +12,29 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from account_log import account_log
-from faces import GRPC, HTTP, Seen, faces
+from account_log import AccountLog, account_log
+from faces import GRPC, HTTP, Faces, Seen, faces
 from processes import held, processor_time
 
 from diglot.service.embedded import process
 from diglot.service.embedded.engine import EmbeddedEngine
+
+ENGINE_LOST = "ENGINE_LOST"
+LONG: dict[str, Any] = {"max_tokens": 400, "vendor": {"ignore_eos": True}}
+
+
+async def ready_engine(both: Faces) -> EmbeddedEngine:
+    [model] = both.service.models.served
+    engine = cast(EmbeddedEngine, model.engine)
+    await engine.readiness.wait()
+    return engine
 
 
 async def test_the_engine_is_killed_during_a_stream_and_while_calls_are_queued(
@@ -39,16 +52,14 @@ async def test_the_engine_is_killed_during_a_stream_and_while_calls_are_queued(
         threads = 1
         max_running = 2
         """
-    long: dict[str, Any] = {"max_tokens": 400, "vendor": {"ignore_eos": True}}
     with account_log() as log:
         async with faces(tmp_path, config) as both:
+            engine = await ready_engine(both)
             [model] = both.service.models.served
-            engine = cast(EmbeddedEngine, model.engine)
-            await engine.readiness.wait()
 
             def ask(name: str, face: str, seen: Seen, *, stream: bool) -> asyncio.Task[Seen]:
                 headers = {"x-request-id": name}
-                question = both.ask(face, stream=stream, seen=seen, headers=headers, **long)
+                question = both.ask(face, stream=stream, seen=seen, headers=headers, **LONG)
                 return asyncio.ensure_future(question)
 
             heard, waits, queued = Seen(), Seen(), Seen()
@@ -62,11 +73,11 @@ async def test_the_engine_is_killed_during_a_stream_and_while_calls_are_queued(
             assert engine.child_pid is not None
             os.kill(engine.child_pid, signal.SIGKILL)
             await asyncio.gather(streaming, waiting, last)
-            assert (heard.status, heard.error, heard.ended) == (200, "ENGINE_LOST", False)
+            assert (heard.status, heard.error, heard.ended) == (200, ENGINE_LOST, False)
             assert heard.text
-            assert (waits.status, waits.error) == ("UNAVAILABLE", "ENGINE_LOST")
+            assert (waits.status, waits.error) == ("UNAVAILABLE", ENGINE_LOST)
             assert queued.status == 503
-            assert queued.error in ("ENGINE_LOST", "SERVER_NOT_READY")
+            assert queued.error in (ENGINE_LOST, "SERVER_NOT_READY")
             assert queued.retry_after
             line = await log.line("stream")
             assert line["outcome"] == "engine_lost"
@@ -84,46 +95,65 @@ async def test_the_engine_is_killed_during_a_stream_and_while_calls_are_queued(
                 assert (await both.ask(face, max_tokens=2)).ended
 
 
-def one_model(path: Path, *, hang_seconds: float) -> str:
-    return f"""
+@dataclass
+class Interrupted:
+    """A caller in the middle of a stream, and the engine that it hears until something happens."""
+
+    both: Faces
+    log: AccountLog
+    engine: EmbeddedEngine
+    pid: int
+    heard: Seen
+    stream: asyncio.Task[Seen]
+
+    async def loses_its_callers(self) -> None:
+        """Who comes meanwhile waits no longer than the one in the stream."""
+        late = await self.both.ask(GRPC, stream=False)
+        await self.stream
+        assert (self.heard.status, self.heard.error, self.heard.ended) == (200, ENGINE_LOST, False)
+        assert (late.status, late.error) == ("UNAVAILABLE", ENGINE_LOST)
+        assert (await self.log.line("stream"))["outcome"] == "engine_lost"
+
+    async def is_replaced(self) -> None:
+        await self.engine.readiness.wait()
+        assert self.engine.child_pid not in (None, self.pid)
+        for face in (HTTP, GRPC):
+            assert (await self.both.ask(face, max_tokens=2)).ended
+
+
+@asynccontextmanager
+async def interrupted(
+    directory: Path, model: Path, *, hang_seconds: float
+) -> AsyncIterator[Interrupted]:
+    config = f"""
         hang_seconds = {hang_seconds}
         [[models]]
         kind = "embedded"
         name = "m"
-        source = "{path}"
+        source = "{model}"
         context_tokens = 512
         parallel = 2
         threads = 1
         """
+    with account_log() as log:
+        async with faces(directory, config) as both:
+            engine = await ready_engine(both)
+            assert engine.child_pid is not None
+            heard, headers = Seen(), {"x-request-id": "stream"}
+            stream = asyncio.ensure_future(both.ask(HTTP, seen=heard, headers=headers, **LONG))
+            await heard.until(lambda seen: len(seen.text) > 5)
+            yield Interrupted(both, log, engine, engine.child_pid, heard, stream)
 
 
 async def test_the_engine_hangs_during_a_stream(tmp_path: Path, model_path: Path) -> None:
-    """It is killed for it. Who comes meanwhile waits no longer than the one in the stream."""
-    config = one_model(model_path, hang_seconds=1.2)
-    long: dict[str, Any] = {"max_tokens": 400, "vendor": {"ignore_eos": True}}
-    with account_log() as log:
-        async with faces(tmp_path, config) as both:
-            [model] = both.service.models.served
-            engine = cast(EmbeddedEngine, model.engine)
-            await engine.readiness.wait()
-            heard, hung = Seen(), engine.child_pid
-            assert hung is not None
-            headers = {"x-request-id": "stream"}
-            streaming = asyncio.ensure_future(both.ask(HTTP, seen=heard, headers=headers, **long))
-            await heard.until(lambda seen: len(seen.text) > 5)
-            os.kill(hung, signal.SIGSTOP)
-            late = await both.ask(GRPC, stream=False)
-            await streaming
-            assert (heard.status, heard.error, heard.ended) == (200, "ENGINE_LOST", False)
-            assert (late.status, late.error) == ("UNAVAILABLE", "ENGINE_LOST")
-            assert (await log.line("stream"))["outcome"] == "engine_lost"
-            while engine.readiness.ready:
-                await asyncio.sleep(0)
-            assert "no sign of life" in (await both.ask(HTTP)).message
-            await engine.readiness.wait()
-            assert engine.child_pid not in (None, hung)
-            for face in (HTTP, GRPC):
-                assert (await both.ask(face, max_tokens=2)).ended
+    """It is killed for it."""
+    async with interrupted(tmp_path, model_path, hang_seconds=1.2) as hung:
+        os.kill(hung.pid, signal.SIGSTOP)
+        await hung.loses_its_callers()
+        while hung.engine.readiness.ready:
+            await asyncio.sleep(0)
+        assert "no sign of life" in (await hung.both.ask(HTTP)).message
+        await hung.is_replaced()
 
 
 async def test_the_engine_is_stuck_during_a_stream(
@@ -131,28 +161,10 @@ async def test_the_engine_is_stuck_during_a_stream(
 ) -> None:
     """It answers all questions but those of its callers."""
     monkeypatch.setattr(process, "STALLED_AFTER", 3.0)
-    config = one_model(model_path, hang_seconds=3)
-    long: dict[str, Any] = {"max_tokens": 400, "vendor": {"ignore_eos": True}}
-    with account_log() as log:
-        async with faces(tmp_path, config) as both:
-            [model] = both.service.models.served
-            engine = cast(EmbeddedEngine, model.engine)
-            await engine.readiness.wait()
-            heard, stuck = Seen(), engine.child_pid
-            assert stuck is not None
-            headers = {"x-request-id": "stream"}
-            streaming = asyncio.ensure_future(both.ask(HTTP, seen=heard, headers=headers, **long))
-            await heard.until(lambda seen: len(seen.text) > 5)
-            before = processor_time(stuck)
-            await heard.until(lambda seen: len(seen.text) > 150)
-            now = processor_time(stuck)
-            with held(max(now, key=lambda thread: now[thread] - before.get(thread, 0))):
-                late = await both.ask(GRPC, stream=False)
-                await streaming
-            assert (heard.status, heard.error, heard.ended) == (200, "ENGINE_LOST", False)
-            assert (late.status, late.error) == ("UNAVAILABLE", "ENGINE_LOST")
-            assert (await log.line("stream"))["outcome"] == "engine_lost"
-            await engine.readiness.wait()
-            assert engine.child_pid not in (None, stuck)
-            for face in (HTTP, GRPC):
-                assert (await both.ask(face, max_tokens=2)).ended
+    async with interrupted(tmp_path, model_path, hang_seconds=3) as stuck:
+        before = processor_time(stuck.pid)
+        await stuck.heard.until(lambda seen: len(seen.text) > 150)
+        now = processor_time(stuck.pid)
+        with held(max(now, key=lambda thread: now[thread] - before.get(thread, 0))):
+            await stuck.loses_its_callers()
+        await stuck.is_replaced()

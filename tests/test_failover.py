@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -119,6 +120,38 @@ async def test_a_refusal_is_passed_on_as_it_is(
     assert seen.status == (code if face == HTTP else "INVALID_ARGUMENT")
     assert seen.error == ("ITS_CODE" if face == HTTP else "UPSTREAM_REFUSED")
     assert not good.exchanges
+
+
+@pytest.mark.parametrize(
+    ("behave", "http_status", "cause"),
+    [
+        (status("401 No", "bad key sk-1234"), 502, "HTTP 401"),
+        (status("403 No", "not from there"), 502, "HTTP 403"),
+        (status("404 No", "no such model"), 404, "HTTP 404"),
+        (status("500 Oops", "boom"), 502, "HTTP 500"),
+        (status("307 There", extra="Location: /v2\r\n"), 502, "HTTP 307"),
+        (None, 503, "ConnectionRefusedError: "),
+    ],
+    ids=["401", "403", "404", "500", "redirect", "connection refused"],
+)
+async def test_the_log_says_what_the_upstream_did(
+    behave: Behaviour | None,
+    http_status: int,
+    cause: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """And not in its words: they can quote keys."""
+    caplog.set_level(logging.INFO)
+    async with failing(behave) as faulty:
+        config = '[[models]]\nname = "m"\n' + deployment(faulty.base_url, 1)
+        async with faces(tmp_path, config) as both:
+            seen = await both.ask(HTTP)
+    assert seen.status == http_status
+    (line,) = (vars(each) for each in caplog.records if each.message == "completion")
+    assert line["status"] == http_status
+    assert cause in line["cause"]
+    assert not any("sk-1234" in str(vars(each)) for each in caplog.records)
 
 
 async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:

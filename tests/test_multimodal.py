@@ -99,6 +99,15 @@ def asking(*parts: Json, **more: Any) -> Json:
     return {"model": "m", "messages": [{"role": "user", "content": list(parts)}], **more}
 
 
+def screenshot(url: str) -> list[Json]:
+    """As agents take one: a call of a tool, and its result."""
+    call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    return [
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": [text("Done."), image(url)]},
+    ]
+
+
 # -- Upstreams ----------------------------------------------------------------------------
 
 ANSWER = (
@@ -130,6 +139,7 @@ async def test_an_upstream_gets_everything_as_it_was_sent() -> None:
         {"type": "file", "file": {"file_id": "file-123"}},
         text("Briefly."),
     )  # fmt: skip
+    body["messages"] += screenshot("https://images.test/screen.png")
     app = web.Application()
     app.router.add_post("/v1/chat/completions", upstream)
     runner = web.AppRunner(app, shutdown_timeout=1)
@@ -271,6 +281,11 @@ async def _what_cannot_be_decoded_is_refused_and_nothing_dies(
         part = {"type": kind, kind: {"data": "AA==", "format": "wav", "file_data": "AA=="}}
         with pytest.raises(openai.BadRequestError, match="does not"):
             await both.http.chat.completions.create(**asking(part))
+    body = asking(text("?"))
+    body["messages"] += screenshot(RED_IMAGE)
+    with pytest.raises(openai.BadRequestError, match="in a user message") as refused:
+        await both.http.chat.completions.create(**body)
+    assert refused.value.param == "messages[2].content[1]"
     await both.both(asking(image(RED_IMAGE), **STEADY))
     assert engine.child_pid == child
 

@@ -117,6 +117,11 @@ async def test_a_caller_who_leaves_is_no_failure(tmp_path: Path, face: str) -> N
             {"traceparent": TRACEPARENT, "tracestate": "a" * 513},
             (("traceparent", TRACEPARENT),),
         ),
+        # In whichever order they come: the log takes the trace's id from the first.
+        (
+            {"tracestate": "a=b", "traceparent": TRACEPARENT},
+            (("traceparent", TRACEPARENT), ("tracestate", "a=b")),
+        ),
     ],
 )
 async def test_a_context_that_is_none_goes_nowhere(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import cast
 
 import aiohttp
 from prometheus_client import generate_latest
@@ -14,6 +15,8 @@ from diglot.service.command.workers.link import Message, packed
 from diglot.service.command.workers.ports import Ports
 from diglot.service.command.workers.process import WorkerProcess
 from diglot.service.config import Address, load
+from diglot.service.telemetry.exposition import registry
+from diglot.service.telemetry.metrics import Metrics
 
 
 class Heard:
@@ -78,3 +81,38 @@ async def test_what_it_has_counted_is_known_without_asking_it(tmp_path: Path) ->
     told = await heard.told()
     assert told("diglot_requests_total", outcome="ok") == 3
     assert told("diglot_http_requests_total", status="200") == 3
+
+
+class Asked:
+    """A worker that answers when it is let."""
+
+    silent = False
+    index = 1
+
+    def __init__(self) -> None:
+        self.asked, self.let = asyncio.Event(), asyncio.Event()
+        metrics = Metrics()
+        metrics.models["m"].outcomes["ok"] = 3
+        self.text = generate_latest(registry(metrics)).decode()
+
+    async def ask(self, do: str) -> Message:
+        self.asked.set()
+        await self.let.wait()
+        return {"text": self.text}
+
+
+async def test_one_that_ends_while_others_are_asked_is_counted_once() -> None:
+    """It has answered already, and so has its end."""
+    census, quick, slow = Census(counting=True), Asked(), Asked()
+    workers = {cast(WorkerProcess, each): each for each in (quick, slow)}
+    for worker, each in workers.items():
+        census.hear(worker, each.text)
+    scraping = asyncio.ensure_future(census.metrics(workers, {}))
+    await slow.asked.wait()
+    quick.let.set()
+    ended = next(iter(workers))
+    del workers[ended]
+    census.bury(ended)
+    slow.let.set()
+    told = Scrape(generate_latest(await scraping).decode())
+    assert told("diglot_requests_total", outcome="ok") == 6

@@ -46,6 +46,7 @@ class AnthropicEngine(HttpEngine):
             Capability.TOOLS,
             Capability.IMAGES,
             Capability.FILES,
+            Capability.TOOL_MEDIA,
             Capability.REASONING,
             Capability.SERVICE_TIERS,
         }

@@ -27,6 +27,7 @@ from ..errors import UpstreamInvalid, UpstreamUnavailable
 from ..extra import Json, written
 from ..upstream.tool_calls import ToolCallMender
 from ..upstream.values import count, text
+from .halves import Halves
 from .refusal import error_in
 from .thought import KINDS, Place, ThinkingBlock, said
 
@@ -37,14 +38,13 @@ _FINISH: dict[str, c.FinishReason.ValueType] = {
 }
 _TIERS = {"standard": "default", "priority": "priority"}
 
-_MOST_CALLS = 1024
-
 
 class MessageReader:
     """Reads one stream."""
 
     def __init__(self, request: CreateChatCompletionRequest) -> None:
         self._names_a_tool = request.tool_choice.WhichOneof("choice") == "function_name"
+        self._halves = Halves()
         self._calls = ToolCallMender()
         self._tool_blocks: set[int] = set()
         self._thinking: ThinkingBlock | None = None
@@ -58,18 +58,19 @@ class MessageReader:
         self._opened = False
         self._tokens = 0
         self._finished = False
-        self._stopped = False
+        self.done = False
 
     def read(self, events: Sequence[bytes]) -> Iterator[ChatCompletionChunk]:
         """The chunks that the events come to: none, one, or several each."""
         for data in events:
-            yield from self._read(data)
+            try:
+                found = self._halves.read(data) if self._halves else [from_json(data)]
+            except ValueError:
+                found = self._halves.read(data)  # perhaps it is one that has to wait
+            for event in found:
+                yield from self._read(event)
 
-    def _read(self, data: bytes) -> Iterator[ChatCompletionChunk]:
-        try:
-            event = from_json(data)
-        except ValueError:
-            raise UpstreamInvalid("The upstream sent an event that is not JSON.") from None
+    def _read(self, event: Any) -> Iterator[ChatCompletionChunk]:
         if not isinstance(event, dict):
             raise UpstreamInvalid("The upstream sent an event that is not an object.")
         match event.get("type"):
@@ -89,14 +90,14 @@ class MessageReader:
                 if reason is not None:
                     yield from self._finish(reason)
             case "message_stop":
-                self._stopped = True
+                self.done = True
             case "error":
                 raise error_in(event.get("error"))
 
     def end(self) -> Iterator[ChatCompletionChunk]:
         """What comes after the last event. Raises if the answer is not whole."""
         if not self._finished:
-            if self._stopped:
+            if self.done:
                 raise UpstreamInvalid("The upstream ended without saying why.")
             raise UpstreamUnavailable("The upstream broke off in the middle of its answer.")
         if self._usage:
@@ -123,8 +124,6 @@ class MessageReader:
         elif kind == "tool_use":
             if not isinstance(index, int) or not text(block.get("name")):
                 raise UpstreamInvalid("The upstream sent a tool call without a name or place.")
-            if len(self._calls) == _MOST_CALLS:
-                raise UpstreamInvalid("The upstream sent too many tool calls.")
             self._tool_blocks.add(index)
             function = {"name": block["name"], "arguments": block.get("input") or ""}
             yield from self._call({"index": index, "id": block.get("id"), "function": function})

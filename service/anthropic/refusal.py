@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pydantic_core import from_json
-
-from ..errors import ChatError, ContextLengthExceeded, UpstreamUnavailable
+from ..errors import ChatError, ContextLengthExceeded, UpstreamInvalid
 from ..upstream import refusal
+from ..upstream.surrogates import parsed
 
 # What the status of a reply would have been, for errors that come within a stream.
 _STATUS = {
@@ -29,7 +28,7 @@ _TOO_LONG = re.compile(r"prompt is too long: (\d{1,9}) tokens > (\d{1,9}) maximu
 def error_of(status: int, body: bytes, retry_after: str | None = None) -> ChatError:
     """The error for a reply that is none of 2xx."""
     try:
-        value = from_json(body)
+        value = parsed(body)
     except ValueError:
         value = None
     error = value.get("error") if isinstance(value, dict) else None
@@ -46,7 +45,7 @@ def error_in(error: Any) -> ChatError:
 def _own(error: Any, status: int) -> ChatError | None:
     """Where this API differs from OpenAI's."""
     if status == 402:  # about our account there, not the caller's
-        return UpstreamUnavailable("The upstream does not serve this server's account.")
+        return UpstreamInvalid("The upstream does not serve this server's account.")
     message = error.get("message") if isinstance(error, dict) else None
     if status in (400, 413) and isinstance(message, str) and (found := _TOO_LONG.search(message)):
         return ContextLengthExceeded(limit=int(found[2]), prompt=int(found[1]))

@@ -15,11 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic_core import from_json
-
 from diglot.v1 import message_pb2 as m
 
 from ..errors import InvalidValue, UnsupportedValue
+from ..upstream.surrogates import parsed
 from .blocks import blocks_of, text_block
 from .thought import places_of, thought_of, woven
 
@@ -91,9 +90,10 @@ def _said(message: m.Message, path: str) -> list[Json]:
 
 
 def _arguments(call: m.FunctionCall, field: str) -> Json:
-    """ "" is how some models say that there are none."""
+    """ "" is how some models say that there are none. Of a half of a character, which models write
+    and the API takes from nobody, a replacement is said."""
     try:
-        arguments = from_json(call.arguments or "{}", allow_inf_nan=False)
+        arguments = parsed(call.arguments.encode() or b"{}", allow_inf_nan=False)
     except ValueError:
         arguments = None
     if not isinstance(arguments, dict):

@@ -241,6 +241,7 @@ def _engine(settings: Settings, processes: Processes, model: SingleModel, name: 
                 _key(model),
                 model.connect_timeout_seconds,
                 settings.grpc.max_message_mib * MIB,
+                model.unary == "whole",
             )
             return PeerEngine(peer, UpstreamName(model.upstream_model, name))
         case EmbeddedModel():

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
 from pydantic_core import PydanticCustomError
@@ -138,6 +139,22 @@ def _secret(text: str, where: str, key: str) -> SecretStr:
     if not (secret.isascii() and secret.isprintable()):
         raise fault(f"{where} holds more than one line of plain characters", key=key)
     return SecretStr(secret)
+
+
+def http_url(url: str, write: str, password: str) -> SplitResult:
+    """Its parts. The arguments tell what to write instead, and where a password belongs."""
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        # What stands before an @ could be a password, also in what is no URL.
+        found = "is" if "@" in url else f"found {quoted(url)}, which is"
+        raise fault(f"{found} no http(s) URL; {write}")
+    if parts.username is not None or parts.password is not None:
+        raise fault(f"holds a password: {password}")
+    return parts
 
 
 def quoted(value: object) -> str:

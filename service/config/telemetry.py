@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from .checks import ListenAddress, fault, quoted
+from .checks import ListenAddress, fault, http_url
 from .section import Section
 
 
@@ -20,12 +19,11 @@ class AdminSettings(Section):
 
 
 def _endpoint(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise fault(f"found {quoted(url)}; write http://HOST:4318, as OTLP over HTTP has it")
-    if parts.username is not None or parts.password is not None:
-        # Not shown. Headers with a secret come from the environment.
-        raise fault("holds a password: set OTEL_EXPORTER_OTLP_HEADERS instead")
+    http_url(
+        url,
+        "write http://HOST:4318, as OTLP over HTTP has it",
+        "set OTEL_EXPORTER_OTLP_HEADERS instead",
+    )
     try:
         installed = find_spec("opentelemetry.sdk") and find_spec("opentelemetry.exporter.otlp")
     except ModuleNotFoundError:

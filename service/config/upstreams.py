@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     BeforeValidator,
@@ -16,9 +15,11 @@ from pydantic import (
 )
 
 from ..capability import Capability
-from .checks import GrpcTarget, ReadableFile, Seconds, fault, read_secret
+from .checks import GrpcTarget, ReadableFile, Seconds, fault, http_url, read_secret
 from .model_table import ModelTable, as_tuple
 from .section import GrpcClient, MostTokens, Name
+
+Unary = Literal["streamed", "whole"]
 
 
 class _Elsewhere(ModelTable):
@@ -79,7 +80,7 @@ class UpstreamModel(_Elsewhere):
     continuous_usage: bool = False
     """Asks the server to tell with each token what was spent so far, as vLLM can: answers that end
     early are then accounted with their prompt, and to the token. OpenAI itself refuses the key."""
-    unary: Literal["streamed", "whole"] = "streamed"
+    unary: Unary = "streamed"
     """How the server is asked for an answer that its caller has in one piece: as a stream, which
     ends at once when the caller leaves, or for the whole of it."""
 
@@ -89,15 +90,12 @@ class UpstreamModel(_Elsewhere):
         return _checked(url, "https://host/v1")
 
 
-_STREAMED = _Elsewhere.refused | {
-    "unary": 'is only for kind = "upstream": such a server is always asked for streams'
-}
-
-
 class AnthropicModel(_Elsewhere):
     """A model behind Anthropic's Messages API."""
 
-    refused: ClassVar[dict[str, str]] = _STREAMED
+    refused: ClassVar[dict[str, str]] = _Elsewhere.refused | {
+        "unary": 'is not for kind = "anthropic": such a server is always asked for streams'
+    }
 
     kind: Literal["anthropic"]
     base_url: str = "https://api.anthropic.com"
@@ -122,23 +120,16 @@ class AnthropicModel(_Elsewhere):
 class DiglotModel(_Elsewhere, GrpcClient):
     """A model of another Diglot, asked over gRPC."""
 
-    refused: ClassVar[dict[str, str]] = _STREAMED
-
     kind: Literal["diglot"]
     target: GrpcTarget
     """The other Diglot as a gRPC target: host:port, dns:///name:port, unix:/path."""
+    unary: Unary = "streamed"
+    """How it is asked for an answer that its caller has in one piece: as a stream, whose tokens are
+    accounted also when the caller leaves, or for the whole of it, as it may ask a server itself."""
 
 
 def _checked(url: str, example: str) -> str:
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
-        raise fault(f'found "{url}", which is no http(s) URL; write it like "{example}"')
-    if parts.username is not None or parts.password is not None:
-        raise fault("holds a password: use api_key_env or api_key_file")
+    parts = http_url(url, f'write it like "{example}"', "use api_key_env or api_key_file")
     if parts.query or parts.fragment:
         raise fault(f'found "{url}"; the part from "{"?" if parts.query else "#"}" on must go')
     return url.rstrip("/")

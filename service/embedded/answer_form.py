@@ -14,13 +14,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from functools import lru_cache
 
 from diglot.v1 import tool_pb2 as t
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 
 from ..errors import InvalidSchema, InvalidValue
 from ..json_schema import parsed
+from ..kept import kept
 from ..validation.tools import allowed_name
 from .grammar.fault import CannotCompile
 from .grammar.gbnf import (
@@ -84,6 +84,19 @@ class AnswerForm:
     @property
     def is_text(self) -> bool:
         return not self.calls and self.json is None
+
+    @property
+    def may_be_text(self) -> bool:
+        return self.json is None and not (self.calls and self.forced)
+
+    @property
+    def size(self) -> int:
+        """Characters of all that is written in it."""
+        schemas = [self.json, *(call.arguments for call in self.calls)]
+        patterns = (call.pattern for call in self.calls)
+        return sum(len(each.text) for each in schemas if each) + sum(
+            len(each) for each in patterns if each
+        )
 
     @classmethod
     def of(cls, request: CreateChatCompletionRequest) -> AnswerForm:
@@ -161,7 +174,7 @@ def _json(request: CreateChatCompletionRequest) -> Schema | None:
     return None
 
 
-@lru_cache(maxsize=64)
+@kept(64, lambda form, limits: form.size <= 131_072)
 def grammar_of(form: AnswerForm, limits: Limits) -> str | None:
     """The grammar, as llama.cpp reads it; None for plain text.
 

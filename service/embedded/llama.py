@@ -27,6 +27,9 @@ from .tool_prompt import prompted
 # Tokens of the prompt that were cached and those that were not, and those of the answer.
 _TIMED = ("cache", "prompt", "predicted")
 
+# The fingerprint of a build that does not know what it was built from: all of them have it.
+_NO_BUILD = "b0-unknown"
+
 # It cuts seeds to 32 bits, and takes the highest of those for "any".
 _SEEDS = 2**32 - 1
 
@@ -56,7 +59,7 @@ def to_llama(
     body: dict[str, Any] = {
         key: value for key, value in asked.items() if key in PASSED or key in VENDOR_KEYS
     }
-    sampling.fill(body, free=grammar is None)
+    sampling.fill(body, form)
     if "seed" in body:
         body["seed"] %= _SEEDS
     if request.logprobs:
@@ -131,6 +134,8 @@ class LlamaChunkReader(ChunkReader):
                 # The role comes before the first token, in the same event.
                 if chunk.choices and not chunk.choices[0].delta.role:
                     self._timings[chunk.choices[0].index] = timings
+        if value.get("system_fingerprint") == _NO_BUILD:
+            del value["system_fingerprint"]
         super()._stamp(chunks, value)
 
     def read_choice(self, body: Json, said: list[ChatCompletionChunk]) -> None:

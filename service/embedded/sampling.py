@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ..config import EmbeddedModel
 from ..model_store import CATALOGUE
 from ..upstream.request_json import Json
+from .answer_form import AnswerForm
 
 # Who asks for one of these has a way of their own.
 _AGAINST_REPETITION = {"frequency_penalty", "presence_penalty", "repeat_penalty", "dry_multiplier"}
@@ -23,7 +24,7 @@ class Sampling:
     repeat_penalty: float
     """1 is none. For free text alone: a form has to repeat its keys and its commas."""
     max_tokens: int | None
-    """Likewise for free text: a form has its own end."""
+    """For what may be text, be it instead of a call: other forms have their own end."""
 
     @classmethod
     def of(cls, model: EmbeddedModel) -> Sampling:
@@ -38,15 +39,15 @@ class Sampling:
             max_tokens=_RAMBLING_ENDS if known is not None and known.rambles else None,
         )
 
-    def fill(self, body: Json, *, free: bool) -> None:
-        """Puts into llama.cpp's request what is open. `free` says that its text has no form."""
+    def fill(self, body: Json, form: AnswerForm) -> None:
+        """Puts into llama.cpp's request what is open."""
         body.setdefault("temperature", self.temperature)
         body.setdefault("top_p", self.top_p)
-        if not free:
-            return
-        if self.max_tokens is not None and "max_completion_tokens" not in body:
+        limited = "max_completion_tokens" in body or not form.may_be_text
+        if self.max_tokens is not None and not limited:
             body.setdefault("max_tokens", self.max_tokens)
-        if self.repeat_penalty != 1 and _AGAINST_REPETITION.isdisjoint(body):
+        penalised = not _AGAINST_REPETITION.isdisjoint(body) or not form.is_text
+        if self.repeat_penalty != 1 and not penalised:
             body["repeat_penalty"] = self.repeat_penalty
 
 

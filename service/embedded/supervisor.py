@@ -153,9 +153,10 @@ class LlamaChild:
         try:
             return await asyncio.shield(spawning)
         except asyncio.CancelledError:
-            process = await spawning
-            process.kill()
-            await process.wait()
+            with suppress(OSError):  # it may as well have failed
+                process = await spawning
+                process.kill()
+                await process.wait()
             raise
 
     async def _begin(self, process: asyncio.subprocess.Process) -> None:

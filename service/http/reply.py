@@ -106,6 +106,10 @@ class Reply:
             limit -= len(piece)
         return b"".join(pieces)
 
+    def end_within(self, seconds: float) -> asyncio.TimerHandle:
+        """Reading is Broken after so many seconds. Cancel what it returns before closing."""
+        return self._loop.call_later(seconds, self.fail, Broken("it does not end"))
+
     def close(self) -> None:
         """To be called once, when nothing more will be read."""
         if not self._ended or self._pieces:
@@ -153,7 +157,7 @@ class Reply:
         return (
             self.status != 0
             and "content-length" not in self.headers
-            and "chunked" not in self.headers.get("transfer-encoding", "")
+            and "chunked" not in self.headers.get("transfer-encoding", "").lower()
         )
 
     # What llhttp tells, while it is fed.

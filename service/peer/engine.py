@@ -25,7 +25,9 @@ from ..readiness import Readiness
 from ..status import cancelled_by_us
 from ..upstream.name import UpstreamName
 from ..upstream.secret import without
+from ..upstream.whole import in_one_piece
 from .refusal import error_of
+from .whole import chunk_of
 
 logger = logging.getLogger("diglot.peer")
 
@@ -52,10 +54,13 @@ class Peer:
     connect_timeout: float = 5
     """Seconds."""
     max_message_bytes: int = 32 * 2**20
+    whole: bool = False
+    """Whether unary calls are asked for in one piece, and not as streams."""
 
 
 class PeerEngine:
     """Streams from another Diglot, which speaks the contract: requests and chunks pass whole.
+    Unary calls too are asked for as streams, but where UpstreamEngine would not do so either.
 
     `model` is the peer's name for the model. Ready is what the peer's own health service says.
     What the peer refuses, it refuses in our own errors.
@@ -124,15 +129,20 @@ class PeerEngine:
         timeout = None
         if call.deadline is not None:
             timeout = max(call.deadline - asyncio.get_running_loop().time(), 0)
-        chunks = ChatServiceStub(channel).StreamChatCompletion(
-            _for_peer(request, self._model.of(request.model)),
+        whole = in_one_piece(request, call, always=self._peer.whole)
+        stub = ChatServiceStub(channel)
+        answer = (stub.CreateChatCompletion if whole else stub.StreamChatCompletion)(
+            _for_peer(request, self._model.of(request.model), streamed=not whole),
             metadata=tuple(metadata),
             timeout=timeout,
         )
         delivered = Usage()
         call.meter.follow(lambda: delivered if delivered.completion_tokens else None)
         try:
-            async for chunk in chunks:
+            if isinstance(answer, grpc.aio.UnaryUnaryCall):
+                yield (chunk_of(await answer),)
+                return
+            async for chunk in answer:
                 if _says_something(chunk):
                     delivered.completion_tokens += chunk.merged_chunks or 1
                 chunk.ClearField("merged_chunks")
@@ -145,7 +155,7 @@ class PeerEngine:
                 raise
             raise UpstreamUnavailable("The upstream broke off.", retry_after=1) from None
         finally:
-            chunks.cancel()
+            answer.cancel()
 
 
 def _says_something(chunk: ChatCompletionChunk) -> bool:
@@ -173,7 +183,9 @@ def _channel(peer: Peer) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(peer.target, peer.credentials, options=options)
 
 
-def _for_peer(request: CreateChatCompletionRequest, model: str) -> CreateChatCompletionRequest:
+def _for_peer(
+    request: CreateChatCompletionRequest, model: str, *, streamed: bool
+) -> CreateChatCompletionRequest:
     """The request under the peer's name. What is stored, and padded, is what we answer."""
     asked = CreateChatCompletionRequest()
     asked.CopyFrom(request)
@@ -182,5 +194,6 @@ def _for_peer(request: CreateChatCompletionRequest, model: str) -> CreateChatCom
         asked.ClearField("store")
         asked.ClearField("metadata")
     asked.ClearField("stream_options")
-    asked.stream_options.include_usage = True
+    if streamed:
+        asked.stream_options.include_usage = True
     return asked

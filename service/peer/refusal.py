@@ -27,22 +27,37 @@ from ..errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from ..status import DOMAIN
+from ..status import DOMAIN, NEVER_AGAIN
 
 _KEY = "The upstream does not accept this server's key."
 _LOST = "The upstream cannot be reached, or broke off."
 _FAILED = "The upstream failed while it worked on the request."
+_LONGEST_CAUSE = 200
 _TOO_LARGE = "The request is larger than the upstream takes."
 
 
 def error_of(error: grpc.aio.AioRpcError, model: str) -> ChatError:
     """`model` is what our caller asked for."""
+    said = _said(error, model)
+    said.worked = NEVER_AGAIN in tuple(error.trailing_metadata() or ())
+    said.cause = _cause(error)
+    return said
+
+
+def _cause(error: grpc.aio.AioRpcError) -> str:
+    code = error.code()
+    # What is gRPC's own says why nobody can be reached.
+    own = code is grpc.StatusCode.UNAVAILABLE and error.details()
+    return f"{code.name}: {own[:_LONGEST_CAUSE]}" if own else code.name
+
+
+def _said(error: grpc.aio.AioRpcError, model: str) -> ChatError:
     details = _Details(error)
     if details.info is None:
         return _without_details(error.code(), error.details() or "")
     match details.info.reason:
         case "INVALID_API_KEY" | "PERMISSION_DENIED":
-            return UpstreamUnavailable(_KEY)
+            return UpstreamInvalid(_KEY)
         case "INTERNAL":
             return UpstreamInvalid(_FAILED)
         case "MODEL_NOT_FOUND":
@@ -95,7 +110,7 @@ def _without_details(code: grpc.StatusCode, text: str) -> ChatError:
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineExceeded()
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
-            return UpstreamUnavailable(_KEY)
+            return UpstreamInvalid(_KEY)
         case grpc.StatusCode.RESOURCE_EXHAUSTED if "CLIENT: Received" in text:
             return UpstreamInvalid("The upstream sent a chunk that is too long.")
         case grpc.StatusCode.RESOURCE_EXHAUSTED if "larger than max" in text:

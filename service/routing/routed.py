@@ -139,6 +139,7 @@ def _log(
             "model": group.name,
             "deployment": deployment.name,
             "reason": name_of(error).lower(),
+            "cause": error.cause,
             "begun": begun,
         },
     )

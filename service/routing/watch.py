@@ -59,9 +59,14 @@ class Watch:
         self._task = task
         try:
             return await anext(items)
-        except asyncio.CancelledError:
-            # As asyncio.timeout does: only a cancellation that is ours alone becomes an error.
-            if (error := self._late()) and task.uncancel() <= cancelling:
+        except BaseException as raised:
+            # As asyncio.timeout does: only a cancellation that is ours alone becomes an error, and
+            # ours is taken back, whatever the engine has made of it.
+            if (
+                (error := self._late())
+                and task.uncancel() <= cancelling
+                and isinstance(raised, asyncio.CancelledError)
+            ):
                 raise error from None
             raise
         finally:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import asyncpg
 from sqlalchemy import Connection
@@ -16,17 +18,23 @@ from .transactions import PATIENCE
 T = TypeVar("T")
 
 _CONNECT = 10  # seconds
+_FAREWELL = 1.0
+# Seconds that the server has, at the end, to take leave of its connections.
 
 
 class PostgresTransactions:
     faults = (*FAULTS, asyncpg.PostgresError, asyncpg.InterfaceError)
 
     def __init__(self, database: PostgresUrl, connections: int) -> None:
+        self._connections: WeakSet[Any] = WeakSet()
+
         async def connection(**options: Any) -> Any:
             # asyncpg reads a URL as libpq does, sslmode and all; SQLAlchemy has a form of its own.
-            return await asyncpg.connect(
+            made = await asyncpg.connect(
                 database.url, timeout=_CONNECT, command_timeout=PATIENCE, **options
             )
+            self._connections.add(made)
+            return made
 
         self._writing = create_async_engine(
             "postgresql+asyncpg://",
@@ -48,4 +56,9 @@ class PostgresTransactions:
             return await connection.run_sync(work)
 
     async def close(self) -> None:
-        await self._writing.dispose()
+        try:
+            async with asyncio.timeout(_FAREWELL):
+                await self._writing.dispose()
+        except TimeoutError:
+            for connection in self._connections:
+                connection.terminate()

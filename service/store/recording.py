@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from diglot.burst import Burst, TextRun
@@ -20,11 +20,13 @@ async def recorded(
     request: CreateChatCompletionRequest,
     call: Call,
     store: CompletionStore,
+    told: Callable[[bool], None] = lambda well: None,
 ) -> AsyncGenerator[Burst, None]:
     """The same chunks, at once but for the end: that waits until the completion is stored.
 
     So storing delays no token, and who has seen an answer end will find it. A completion that
     fails or is abandoned is not stored; one that cannot be stored fails, with StoreUnavailable.
+    `told` hears whether it could be.
     """
     whole = Fold()
     growing = request.n or 1
@@ -45,7 +47,9 @@ async def recorded(
     try:
         await store.add(call.caller, request, completion)
     except ChatError as error:
+        told(False)
         error.worked = True
         raise
+    told(True)
     if end:
         yield end

@@ -29,4 +29,4 @@ class Transactions(Protocol):
         moment in which it was being committed."""
 
     async def close(self) -> None:
-        """Waits for nothing."""
+        """Waits for no transaction, nor for a database that hangs."""

@@ -22,6 +22,11 @@ from ..readiness import Readiness
 from ..upstream.name import UpstreamName
 from .tracing import Tracing, context_of, fail
 
+# Another Diglot may know more of them.
+_FINISHED = {
+    number: name.removeprefix("FINISH_REASON_").lower() for name, number in FinishReason.items()
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Provider:
@@ -97,8 +102,7 @@ class _Heard:
             self._last = chunk
             for choice in chunk.choices:
                 if choice.HasField("finish_reason"):
-                    reason = FinishReason.Name(choice.finish_reason)
-                    self._finished[choice.index] = reason.removeprefix("FINISH_REASON_").lower()
+                    self._finished[choice.index] = _FINISHED.get(choice.finish_reason, "other")
             if chunk.HasField("usage"):
                 self._usage = chunk
 

@@ -20,7 +20,7 @@ from diglot.v1 import completion_pb2 as c
 from diglot.v1.chat_pb2 import CreateChatCompletionRequest
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
-from ..errors import UpstreamInvalid, UpstreamUnavailable
+from ..errors import InvalidAnswer, UpstreamInvalid, UpstreamUnavailable
 from . import values, whole
 from .alike import Alike
 from .delta import bare, calling, ending, in_place_of_text, open_with, opening, read_delta
@@ -42,6 +42,11 @@ _FINISH: dict[str, c.FinishReason.ValueType] = {
     "content_filter": c.FINISH_REASON_CONTENT_FILTER,
     "sensitive": c.FINISH_REASON_CONTENT_FILTER,
     "function_call": c.FINISH_REASON_FUNCTION_CALL,
+    # Gemini's own words.
+    **dict.fromkeys(
+        ("safety", "recitation", "blocklist", "prohibited_content", "spii"),
+        c.FINISH_REASON_CONTENT_FILTER,
+    ),
 }
 _FAILED = {
     *("abort", "aborted", "error", "cancelled"),
@@ -76,7 +81,7 @@ class ChunkReader:
         self._choices: dict[int, _Choice] = {}
         self.usage: c.Usage | None = None
         self._tokens = 0
-        self._done = False
+        self.done = False
         self._endings = Endings()
         self._moderation: c.Moderation | None = None
         self._unknown = UnknownKeys()
@@ -107,7 +112,7 @@ class ChunkReader:
     def _read(self, data: bytes, said: list[ChatCompletionChunk], alike: Alike | None) -> None:
         """Adds what an event comes to, and has `alike` learn it if others may be like it."""
         if data.startswith(b"[DONE]"):
-            self._done = True
+            self.done = True
             if not self._in_one_piece:
                 self._close(said)
             return
@@ -166,7 +171,7 @@ class ChunkReader:
 
     def end(self) -> list[ChatCompletionChunk]:
         """What comes after the last event. Raises if the answer is not whole."""
-        if not self._done and not all(choice.finished for choice in self._choices.values()):
+        if not self.done and not all(choice.finished for choice in self._choices.values()):
             raise UpstreamUnavailable("The upstream broke off in the middle of its answer.")
         if not self._choices:
             raise UpstreamInvalid("The upstream ended without an answer.")
@@ -267,13 +272,11 @@ class ChunkReader:
                     choice.calls = ToolCallMender()
                 mended = choice.calls.add(piece, whole=self._came_whole)
                 said += [calling(index, each) for each in mended]
-            if choice.finished and not self._names_a_tool:
+            if choice.finished and choice.calls and not self._names_a_tool:
                 self._endings.called(index)
         if reason is not None and not choice.finished:
             reason = str(reason)
-            if reason in _FAILED:
-                raise UpstreamUnavailable("The upstream gave up in the middle of its answer.")
-            self._finish(index, choice, _FINISH.get(reason, c.FINISH_REASON_STOP), said)
+            self._finish(index, choice, _FINISH.get(reason) or _meant(reason), said)
 
     def _open(
         self,
@@ -311,16 +314,26 @@ class ChunkReader:
         choice.finished = True
         if choice.calls is not None and reason != c.FINISH_REASON_LENGTH:
             said += [calling(index, each) for each in choice.calls.end()]
-        if reason in (c.FINISH_REASON_STOP, c.FINISH_REASON_TOOL_CALLS):
+        if reason not in (c.FINISH_REASON_LENGTH, c.FINISH_REASON_CONTENT_FILTER):
             # OpenAI's own rule, which servers get wrong in every possible way: a call of the
             # tool that was named is a "stop".
-            if choice.calls is not None and not self._names_a_tool:
+            if choice.calls and not self._names_a_tool:
                 reason = c.FINISH_REASON_TOOL_CALLS
             elif choice.called_function and not self._names_a_tool:
                 reason = c.FINISH_REASON_FUNCTION_CALL
             else:
                 reason = c.FINISH_REASON_STOP
         said.append(ending(index, reason))
+
+
+def _meant(reason: str) -> c.FinishReason.ValueType:
+    """What another reason than OpenAI's says. Raises for what is the end of no answer."""
+    word, _, _ = reason.lower().partition(":")  # "content_filter: RECITATION", as Gemini has it
+    if word in _FAILED:
+        raise UpstreamUnavailable("The upstream gave up in the middle of its answer.")
+    if word == "function_call_filter":
+        raise InvalidAnswer("The model called a tool in a way that its server does not understand.")
+    return _FINISH.get(word, c.FINISH_REASON_STOP)
 
 
 class _Choice:

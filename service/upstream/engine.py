@@ -17,6 +17,7 @@ from .endpoint import Endpoint, HttpEngine
 from .exchange import broken_off, exchange
 from .refusal import error_of
 from .request_json import to_json
+from .whole import in_one_piece
 
 
 class UpstreamEngine(HttpEngine):
@@ -41,14 +42,9 @@ class UpstreamEngine(HttpEngine):
             # nobody finds or deletes; and OpenAI refuses metadata of what it does not store.
             del body["store"]
             body.pop("metadata", None)
-        whole = call.whole and (self._endpoint.whole or _has_no_stream(request))
+        whole = in_one_piece(request, call, always=self._endpoint.whole)
         reader = ChunkReader(request, in_one_piece=call.whole)
         return converse(self._channel, self._endpoint, body, call, reader, whole=whole)
-
-
-def _has_no_stream(request: CreateChatCompletionRequest) -> bool:
-    """Whether OpenAI refuses to stream the answer: sound it streams only as it is played."""
-    return request.HasField("audio") and request.audio.format != "pcm16"
 
 
 def converse(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from asyncio import TimerHandle
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -12,11 +13,17 @@ from diglot.burst import Burst, TextRun
 from diglot.v1.chunk_pb2 import ChatCompletionChunk
 
 from ..errors import ChatError, UpstreamInvalid, UpstreamUnavailable
-from ..http import HttpChannel, Reply
+from ..http import Broken, HttpChannel, Reply
 from .refusal import LONGEST_BODY
 from .secret import without
 from .sse import EventReader
 from .whole import LONGEST
+
+# Seconds that an upstream has to end what can be understood without its end: a refusal, and a
+# stream of which it has said all. Few clients wait for that, so some servers do not get there.
+_PATIENCE = 1.0
+
+_LONGEST_CAUSE = 200
 
 Refused = Callable[[int, bytes, str | None], ChatError]
 """From a reply's status, its body's first bytes and its Retry-After."""
@@ -24,6 +31,9 @@ Refused = Callable[[int, bytes, str | None], ChatError]
 
 class Reader(Protocol):
     """Turns one stream's events into chunks."""
+
+    done: bool
+    """Whether the upstream has said that this is all."""
 
     def read(self, events: Sequence[bytes]) -> Iterator[ChatCompletionChunk | TextRun]:
         """The chunks that the events come to."""
@@ -51,9 +61,10 @@ async def exchange(
     events = EventReader()
     try:
         reply = await channel.post(headers, _encoded(body))
+        patience: TimerHandle | None = None
         try:
             if reply.status != 200:
-                refusal = await reply.read_up_to(LONGEST_BODY)
+                refusal = await _refusal(reply)
                 raise refused(reply.status, refusal, reply.headers.get("retry-after"))
             if reply.headers.get("content-encoding", "identity") != "identity":
                 raise UpstreamInvalid("The upstream compressed its answer, unasked.")
@@ -65,8 +76,13 @@ async def exchange(
                 raise UpstreamInvalid("The upstream answered with something else than a stream.")
             ended = False
             while not ended:
-                piece = await reply.read()
-                ended = reply.ended
+                try:
+                    piece = await reply.read()
+                    ended = reply.ended
+                except Broken:
+                    if not reader.done:
+                        raise
+                    piece, ended = b"", True
                 burst: list[ChatCompletionChunk | TextRun] = []
                 fault = None
                 try:
@@ -80,12 +96,32 @@ async def exchange(
                     yield burst
                 if fault is not None:
                     raise fault
+                if reader.done and not ended and patience is None:
+                    patience = reply.end_within(_PATIENCE)
         finally:
+            if patience is not None:
+                patience.cancel()
             reply.close()
-    except OSError:
-        raise lost() from None
+    except OSError as error:
+        said = lost()
+        said.cause = f"{type(error).__name__}: {error}"[:_LONGEST_CAUSE]
+        raise said from None
     except ChatError as error:
         raise without(_key_in(headers), error) from None
+
+
+async def _refusal(reply: Reply) -> bytes:
+    """As much of the body as comes: its status alone says most."""
+    body = b""
+    patience = reply.end_within(_PATIENCE)
+    try:
+        while len(body) < LONGEST_BODY and (piece := await reply.read()):
+            body += piece[: LONGEST_BODY - len(body)]
+    except Broken:
+        pass
+    finally:
+        patience.cancel()
+    return body
 
 
 async def _body(reply: Reply) -> bytes:

@@ -24,14 +24,21 @@ def error_of(status: int, body: bytes, retry_after: str | None = None) -> ChatEr
 
     A 4xx is the upstream's word on the request, and is passed on with it; except for
     401 and 403, which are about our key there, not the caller's: told, but not in the
-    upstream's words.
+    upstream's words, and nothing that sending it again could mend.
+
+    What fails with 500 may do better a moment later: OpenAI's guide says to send it again, and
+    all SDKs do.
     """
     try:
         value = parsed(body)
     except ValueError:
         value = None
     error = value.get("error", value) if isinstance(value, dict) else value
-    return error_in(error, status, seconds_of(retry_after))
+    said = error_in(error, status, seconds_of(retry_after))
+    if status == 500 and said.retry_after is None:
+        said.retry_after = 1
+    said.cause = f"HTTP {status}"
+    return said
 
 
 def error_in(error: Any, status: int = 500, retry_after: float | None = None) -> ChatError:
@@ -44,7 +51,7 @@ def error_in(error: Any, status: int = 500, retry_after: float | None = None) ->
     if overflow := _overflow(body, message):
         return overflow
     if status in (401, 403):
-        return UpstreamUnavailable("The upstream does not accept this server's key.")
+        return UpstreamInvalid("The upstream does not accept this server's key.")
     if status == 429:
         told = message or "The upstream's rate limit is reached."
         return RateLimited(told, retry_after=retry_after)

@@ -45,7 +45,8 @@ class EventReader:
             *blocks, whole = whole.split(b"\n\n")
             for block in blocks:
                 if block.startswith(b"data:") and _LF not in block:
-                    events.append(block[5:].strip())
+                    if data := block[5:].strip():
+                        events.append(data)
                 else:
                     self._read((*block.split(b"\n"), b""), events)
             if not whole:
@@ -71,7 +72,7 @@ class EventReader:
                 self._size += len(line)  # also where it says nothing: it takes a place
                 self._data.append(line[5:].strip())
             elif self._data and not line.strip():
-                events.append(self._take())
+                events += self._take()
         self._check()
 
     def end(self) -> list[bytes]:
@@ -79,10 +80,11 @@ class EventReader:
 
         A torn line is dropped: half an event says nothing, and whoever needs it will miss it.
         """
-        return [self._take()] if self._data else []
+        return self._take() if self._data else []
 
-    def _take(self) -> bytes:
+    def _take(self) -> list[bytes]:
+        """The event; none if it says nothing, as where servers only show that they are there."""
         data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
         self._data = []
         self._size = 0
-        return data
+        return [data] if data.strip() else []

@@ -30,15 +30,26 @@ _ESCAPE = re.compile(
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 
 
-def parsed(data: bytes) -> Any:
+def parsed(data: bytes, *, allow_inf_nan: bool = True) -> Any:
     """As from_json, but halves that are alone are U+FFFD. Raises ValueError as that does."""
     try:
-        return from_json(data)
+        return from_json(data, allow_inf_nan=allow_inf_nan)
     except ValueError:
         whole = _ESCAPE.sub(lambda escape: escape[1] or rb"\ufffd", data)
         if whole == data:
             raise
-        return from_json(whole)
+        return from_json(whole, allow_inf_nan=allow_inf_nan)
+
+
+def parted(text: str) -> tuple[str, str]:
+    """A text that is not empty, its halves joined and those that are alone U+FFFD; but of a first
+    half at its end, beside it, the other may still come."""
+    half = text[-1] if _FIRST.match(text[-1]) else ""
+    return joined(text.removesuffix(half)), half
+
+
+def joined(text: str) -> str:
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 class Halves(dict[int, dict[_Path, str]]):
@@ -82,10 +93,9 @@ class Halves(dict[int, dict[_Path, str]]):
             text = cut_body[key]
             if _SECOND.match(text):
                 text = waited.pop(path, "") + text
-            if _FIRST.match(text[-1]) and not ends:
-                waits[path] = text[-1]
-                text = text[:-1]
-            body[key] = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            body[key], half = (joined(text), "") if ends else parted(text)
+            if half:
+                waits[path] = half
             spoken.add(path)
         # One call's pieces may come between another's.
         fields = {field for field, *_ in spoken}

@@ -12,13 +12,18 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 from diglot.v1.chunk_pb2 import FunctionCallDelta, ToolCallDelta
 
+from ..errors import UpstreamInvalid
 from ..extra import Json, add_up, known_keys, unknown, written
 from .values import text
 
+_MOST = 1024
+# Characters that may wait for a call's name.
+_MOST_WAITING = 2**20
 _CALL = known_keys(ToolCallDelta)
 _FUNCTION = known_keys(FunctionCallDelta)
 
@@ -29,9 +34,11 @@ class ToolCallMender:
     def __init__(self) -> None:
         self._calls: list[_Call] = []
         self._places: dict[int, _Call] = {}
+        self._indices = count()
 
     def __len__(self) -> int:
-        return len(self._calls)
+        """How many have been told of."""
+        return sum(call.announced for call in self._calls)
 
     def add(self, piece: dict[str, Any], *, whole: bool = False) -> Iterator[ToolCallDelta]:
         """What it comes to. A `whole` one is a call of its own, whatever id and place it says."""
@@ -75,14 +82,17 @@ class ToolCallMender:
         return known
 
     def _begin(self, call_id: str, name: str, kind: str) -> _Call:
-        call = _Call(len(self._calls), call_id, name, kind)
+        if len(self._calls) == _MOST:
+            raise UpstreamInvalid("The upstream sent too many tool calls.")
+        call = _Call(self._indices, call_id, name, kind)
         self._calls.append(call)
         return call
 
 
 class _Call:
-    def __init__(self, index: int, call_id: str, name: str, kind: str) -> None:
-        self.index = index
+    def __init__(self, indices: Iterator[int], call_id: str, name: str, kind: str) -> None:
+        self.index = -1
+        """Among those that have been told of."""
         self.id_given = bool(call_id)
         self.id = call_id or f"call_{secrets.token_hex(12)}"
         self.name = name
@@ -91,16 +101,19 @@ class _Call:
         # What is still to be said beside it.
         self.extra: Json = {}
         self.function_extra: Json = {}
-        self._announced = False
-        self._waiting = ""
+        self.announced = False
+        self._indices = indices
+        self._waiting: list[str] = []
+        self._waiting_size = 0
 
     def add(self, fragment: str) -> Iterator[ToolCallDelta]:
         if not self.name:  # the header needs it; some servers send it late
-            self._waiting += fragment
+            self._wait(fragment)
             return
-        if not self._announced:
-            self._announced = True
-            fragment = self._waiting + fragment
+        if not self.announced:
+            self.announced = True
+            self.index = next(self._indices)
+            fragment = "".join((*self._waiting, fragment))
             header = self._delta("")
             header.id = self.id
             (header.custom if self.kind == "custom" else header.function).name = self.name
@@ -108,6 +121,13 @@ class _Call:
         if fragment or self.extra or self.function_extra:
             self.has_text |= bool(fragment)
             yield self._delta(fragment)
+
+    def _wait(self, fragment: str) -> None:
+        if fragment:
+            self._waiting.append(fragment)
+        self._waiting_size += len(fragment)
+        if self._waiting_size > _MOST_WAITING:
+            raise UpstreamInvalid("The upstream sent a tool call without a name.")
 
     def _delta(self, fragment: str) -> ToolCallDelta:
         delta = ToolCallDelta(index=self.index)

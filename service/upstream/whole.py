@@ -1,4 +1,5 @@
-"""A completion that an upstream gives in one piece, read as a stream's only event.
+"""A completion that an upstream gives in one piece: when it is asked for so, and how it is read, as
+a stream's only event.
 
 What a stream adds up its completion says at once, under other names; and so it can be held to more:
 whose calls are whose, and how many choices there are, is no question here.
@@ -8,11 +9,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from diglot.v1.chat_pb2 import CreateChatCompletionRequest
+
+from ..call import Call
 from ..errors import UpstreamInvalid, UpstreamUnavailable
 from .surrogates import parsed
 
 LONGEST = 32 * 2**20
 """Bytes that one may take, as gRPC messages may by default: some eight minutes of sound."""
+
+
+def in_one_piece(request: CreateChatCompletionRequest, call: Call, *, always: bool) -> bool:
+    """Whether an upstream is asked so: `always` where its configuration says so, else only for
+    what OpenAI refuses to stream. Sound it streams only as it is played."""
+    return call.whole and (
+        always or (request.HasField("audio") and request.audio.format != "pcm16")
+    )
 
 
 def read(body: bytes) -> dict[str, Any]:

@@ -14,14 +14,15 @@ from .rule import Check
 
 ROLES_OF_PART = {
     "text": {m.ROLE_DEVELOPER, m.ROLE_SYSTEM, m.ROLE_USER, m.ROLE_ASSISTANT, m.ROLE_TOOL},
-    "image_url": {m.ROLE_USER},
-    "input_audio": {m.ROLE_USER},
-    "file": {m.ROLE_USER},
+    "image_url": {m.ROLE_USER, m.ROLE_TOOL},
+    "input_audio": {m.ROLE_USER, m.ROLE_TOOL},
+    "file": {m.ROLE_USER, m.ROLE_TOOL},
     "refusal": {m.ROLE_ASSISTANT},
 }
 # Whoever says it: which of their types may stand where, vendors know.
 ROLES_OF_PART["other_json"] = ROLES_OF_PART["text"]
 _TYPES = frozenset(ROLES_OF_PART) - {"other_json"}
+_MEDIA = frozenset(("image_url", "input_audio", "file"))
 _ROLES = frozenset(m.Role.values()) - {m.ROLE_UNSPECIFIED}
 MAY_LACK_CONTENT = {m.ROLE_ASSISTANT, m.ROLE_FUNCTION}
 
@@ -172,6 +173,18 @@ def no_part(kind: str, name: str) -> Check:
                     )
 
     return check
+
+
+def no_media_in_results(request: CreateChatCompletionRequest) -> Iterator[ChatError]:
+    for index, message in enumerate(request.messages):
+        if message.role == m.ROLE_TOOL:
+            for place, part in enumerate(message.parts):
+                if (kind := part.WhichOneof("part")) in _MEDIA:
+                    yield UnsupportedValue(
+                        f"This model does not take parts of type '{kind}' in the result of a "
+                        "tool: send them in a user message after it.",
+                        field=f"messages[{index}].parts[{place}]",
+                    )
 
 
 def no_other_part(request: CreateChatCompletionRequest) -> Iterator[ChatError]:

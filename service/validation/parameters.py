@@ -73,30 +73,24 @@ def metadata(request: CreateChatCompletionRequest) -> Iterator[ChatError]:
 
 
 def extra_json(request: CreateChatCompletionRequest) -> Iterator[ChatError]:
-    if not request.HasField("extra_json"):
-        return
-    try:
-        extra = read_finite(request.extra_json)
-    except ValueError:
-        yield InvalidValue("'extra_json' is not a JSON object.", field="extra_json")
-        return
-    known = {*request.DESCRIPTOR.fields_by_name, "stream"} - {"extra_json"}
-    for key in extra:
-        if key in known:
-            yield InvalidValue(
-                f"'{key}' in 'extra_json' has a field of its own: set that.", field="extra_json"
-            )
+    if request.HasField("extra_json"):
+        yield from _extra("extra_json", request)
 
 
 def extra_keys(places: Iterable[tuple[str, Extended]]) -> Iterator[ChatError]:
     for path, part in places:
-        field = f"{path}.extra_json"
-        try:
-            extra = read_finite(part.extra_json)
-        except ValueError:
-            yield InvalidValue(f"'{field}' is not a JSON object.", field=field)
-            return
-        for key in known_keys(type(part)).intersection(extra):
+        yield from _extra(f"{path}.extra_json", part)
+
+
+def _extra(field: str, part: CreateChatCompletionRequest | Extended) -> Iterator[ChatError]:
+    try:
+        extra = read_finite(part.extra_json)
+    except ValueError:
+        yield InvalidValue(f"'{field}' is not a JSON object.", field=field)
+        return
+    known = known_keys(type(part))
+    for key in extra:
+        if key in known:
             yield InvalidValue(
                 f"'{key}' in '{field}' has a field of its own: set that.", field=field
             )

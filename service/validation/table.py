@@ -81,6 +81,8 @@ TABLE: tuple[Rule, ...] = (
     Rule("messages[].parts[].input_audio", "any", messages.no_part("input_audio", "audio"),
          unless=Can.AUDIO_INPUT),
     Rule("messages[].parts[].file", "any", messages.no_part("file", "files"), unless=Can.FILES),
+    Rule("messages[].parts", "images, sound or files in a tool's result",
+         messages.no_media_in_results, unless=Can.TOOL_MEDIA),
     Rule("messages[].parts[].other_json", "any", messages.no_other_part, unless=Can.OTHER_PARTS),
     without(Can.AUDIO_OUTPUT, "modalities", "audio", lambda r: "audio" in r.modalities,
             "answers in text only"),

@@ -105,6 +105,7 @@ REFUSED = [
     Refused("messages[].parts[].image_url", "any", user({"type": "image_url", "image_url": {"url": "data:,"}}), "messages[0].content[1]"),
     Refused("messages[].parts[].input_audio", "any", user({"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}), "messages[0].content[1]"),
     Refused("messages[].parts[].file", "any", user({"type": "file", "file": {"file_id": "f"}}), "messages[0].content[1]"),
+    Refused("messages[].parts", "images, sound or files in a tool's result", message(role="tool", tool_call_id="c", content=[{"type": "image_url", "image_url": {"url": "data:,"}}]), "messages[1].content[0]"),
     Refused("messages[].parts[].other_json", "any", user({"type": "video_url", "video_url": {"url": "https://x"}}), "messages[0].content[1]"),
     Refused("modalities", "audio", {"modalities": ["text", "audio"], "audio": {"format": "wav", "voice": "alloy"}}),
     Refused("audio", "any", {"audio": {"format": "wav", "voice": "alloy"}}),

@@ -55,6 +55,12 @@ def test_an_upstreams_own_refusal() -> None:
     assert (error.status, error.type, error.code) == (422, "weird_error", "weird")
 
 
+@pytest.mark.parametrize(("retry", "again"), [(None, "false"), (1, "true")])
+def test_who_says_when_says_that_it_makes_sense(retry: float | None, again: str) -> None:
+    answer = status("UPSTREAM_INVALID", "Failed.", retry=retry)
+    assert from_rpc_error(rpc_error("INTERNAL", answer=answer)).headers["x-should-retry"] == again
+
+
 @pytest.mark.parametrize("http_status", ["", "200", "302", "600", "4e2", "-400", "²", "9" * 50])
 def test_an_upstream_cannot_make_a_failure_a_success(http_status: str) -> None:
     details = {"http_status": http_status, "code": "", "type": ""}

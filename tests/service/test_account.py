@@ -21,6 +21,7 @@ from diglot.service.call import Call
 from diglot.service.meter import Meter
 from diglot.service.routing import Deployment, Group, RoutedEngine
 from diglot.service.telemetry.metrics import Metrics
+from diglot.v1.completion_pb2 import Usage
 
 CALL = Call("req_test", "0a1b2c3d")
 
@@ -152,7 +153,7 @@ async def test_gaps_are_counted_once_a_call_and_are_as_long_as_the_answer(
     metrics: Metrics,
 ) -> None:
     account = Account("m", call(), streamed=True, metrics=metrics)
-    account.admitted("m", store=False)
+    account.admitted("m")
     for _ in range(5):
         account.chunks(1)
     gaps = metrics.models["m"].gaps
@@ -170,7 +171,7 @@ async def test_chunks_that_come_together_have_no_pause_between_them(
     now = 100.0
     monkeypatch.setattr("diglot.service.account.time.perf_counter", lambda: now)
     account = Account("m", call(), streamed=True, metrics=metrics)
-    account.admitted("m", store=False)
+    account.admitted("m")
     for later, count in ((0.5, 3), (0.2, 4), (0.02, 1)):
         now += later
         account.chunks(count)
@@ -182,14 +183,27 @@ async def test_chunks_that_come_together_have_no_pause_between_them(
     assert model.gaps.sum == pytest.approx(0.22)
 
 
+async def test_a_call_is_counted_to_its_end_whatever_its_upstream_counts(metrics: Metrics) -> None:
+    """More in all than there is room for in one number."""
+    cut = call()
+    for _ in range(2):
+        cut.meter.follow(lambda: Usage(prompt_tokens=2**31 - 1, completion_tokens=2**31 - 1))
+    account = Account("m", cut, metrics=metrics)
+    account.admitted("m")
+    account.close()
+    model = metrics.models["m"]
+    assert (model.in_flight, model.outcomes) == (0, {"cancelled": 1})
+    assert model.completion_tokens == 2**31 - 1
+
+
 async def test_refusals_and_failures_are_not_among_the_times_of_answers(metrics: Metrics) -> None:
     """They are quick: an overload would look fast."""
     refused = Account("m", call(), metrics=metrics)
-    refused.admitted("m", store=False)
+    refused.admitted("m")
     refused.failed(errors.QueueFull(1))
     refused.close()
     broken = Account("m", call(), metrics=metrics)
-    broken.admitted("m", store=False)
+    broken.admitted("m")
     broken.waited(0.5)
     broken.failed(errors.EngineLost("Gone."))
     broken.close()
@@ -205,7 +219,7 @@ async def test_nothing_is_written_where_the_log_wants_less(
     """The metrics count all the same."""
     caplog.set_level(logging.WARNING, "diglot.chat")
     account = Account("m", call(), metrics=metrics)
-    account.admitted("m", store=False)
+    account.admitted("m")
     account.ended()
     account.close()
     assert not caplog.records

@@ -76,12 +76,13 @@ async def test_what_a_file_says_is_what_is_asked(file: Path, tmp_path: Path) -> 
         await service.close()
 
 
-def test_an_upstream_is_asked_for_streams_unless_it_says_otherwise(file: Path) -> None:
+@pytest.mark.parametrize("kind", [UPSTREAM, DIGLOT])
+def test_an_upstream_is_asked_for_streams_unless_it_says_otherwise(file: Path, kind: str) -> None:
     told = []
     for more in ("", 'unary = "streamed"', 'unary = "whole"'):
-        file.write_text(UPSTREAM + more)
+        file.write_text(kind + more)
         (model,) = load(file, environ={}).models
-        assert isinstance(model, UpstreamModel)
+        assert isinstance(model, UpstreamModel | DiglotModel)
         told.append(model.unary)
     assert told == ["streamed", "streamed", "whole"]
 
@@ -92,8 +93,7 @@ def test_an_upstream_is_asked_for_streams_unless_it_says_otherwise(file: Path) -
         (ANTHROPIC + 'base_url = "https://host/v1"', 'leave out /v1, which is added'),
         (ANTHROPIC + 'base_url = "host"', 'no http(s) URL; write it like "https://host"'),
         (ANTHROPIC + 'thinking = "much"', 'found "much"; it must be one of adaptive, budget'),
-        (ANTHROPIC + 'unary = "whole"', 'unary: is only for kind = "upstream": such a server is'),
-        (DIGLOT + 'unary = "whole"', 'unary: is only for kind = "upstream"'),
+        (ANTHROPIC + 'unary = "whole"', 'unary: is not for kind = "anthropic": such a server is'),
         (UPSTREAM + 'unary = "all"', 'found "all"; it must be one of streamed, whole'),
         (ANTHROPIC + "default_max_tokens = 0", "default_max_tokens: found 0; it must be at least"),
         (ANTHROPIC + f'api_key = "{SECRET}"', "api_key: secrets do not belong in this file"),

@@ -17,7 +17,7 @@ from grpc_status import rpc_status
 from serving import ScriptedChat, ask, scripted_service
 
 from diglot.service.entrance import Authenticator, NoKeys
-from diglot.service.errors import DeadlineExceeded, InvalidKey
+from diglot.service.errors import DeadlineExceeded, InvalidKey, UpstreamRefused
 from diglot.service.inprocess import InProcessChannel
 from diglot.service.keys import Caller
 from diglot.service.server import GrpcServer
@@ -148,6 +148,30 @@ async def test_an_error_that_is_too_long_for_the_trailers_is_cut(kind: str) -> N
 
 
 @both
+@pytest.mark.parametrize("character", ["a", "ж", "中", "😀", "\ud800"])
+async def test_it_is_cut_by_what_it_takes_there(
+    kind: str, character: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing but ASCII goes out as it is. A lone surrogate cannot go out at all."""
+    upstreams = dict.fromkeys(("http_status", "type", "code"), character * 200)
+
+    async def refused(self: object, request: object, call: object) -> None:
+        raise UpstreamRefused(character * 5000, field=character * 5000, details=upstreams)
+
+    monkeypatch.setattr(ScriptedChat, "create", refused)
+    async with serving(kind) as (channel, _):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.CreateChatCompletion(ask(), timeout=5)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert details(caught.value)["ErrorInfo"].reason == "UPSTREAM_REFUSED"
+    shown = caught.value.details() or ""
+    assert shown == ("?" if character == "\ud800" else character) * (len(shown) - 1) + "…"
+    trailers = caught.value.trailing_metadata()
+    packed = next(value for key, value in trailers if key == "grpc-status-details-bin")
+    assert len(shown.encode()) * 3 + len(packed) * 4 // 3 < 2**13
+
+
+@both
 @pytest.mark.parametrize("metadata", [(), (("authorization", "Bearer bad"),)])
 async def test_no_key_no_answer(kind: str, metadata: tuple[tuple[str, str], ...]) -> None:
     """Except health. Also a request that is wrong in itself tells nothing but that."""
@@ -272,13 +296,14 @@ async def test_stored_completions_say_clearly_that_they_are_not_there() -> None:
     assert details(caught.value)["ErrorInfo"].reason == "NOT_IMPLEMENTED"
 
 
-async def test_a_port_in_use_is_an_error_not_a_shared_port() -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+async def test_a_port_in_use_is_an_error_not_a_shared_port(host: str) -> None:
     async with scripted_service() as chat:
         first = GrpcServer(chat, chat.models, NoKeys())
-        port = await first.start("127.0.0.1:0")
+        port = await first.start(f"{host}:0")
         second = GrpcServer(chat, chat.models, NoKeys())
         with pytest.raises(OSError, match="Address already in use"):
-            await second.start(f"127.0.0.1:{port}")
+            await second.start(f"{host}:{port}")
         await second.stop(0)
         await first.stop(0)
 

@@ -12,10 +12,12 @@ from serving import ask
 from diglot.service.config import EmbeddedModel
 from diglot.service.embedded.engine import EmbeddedEngine
 from diglot.service.embedded.lent import LentProcess, ProcessNews
+from diglot.v1 import tool_pb2 as t
 
 RAMBLES = "smollm2-135m-instruct"
 ANOTHER = "https://host/another.gguf"
 FORM: dict[str, Any] = {"response_format": {"json_object": {}}}
+TOOLS = [{"function": {"name": "weather"}}]
 
 
 async def asked_of_llama(configured: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -43,6 +45,8 @@ async def asked_of_llama(configured: dict[str, Any], **fields: Any) -> dict[str,
         (RAMBLES, {"max_completion_tokens": 2000}, {"max_completion_tokens": 2000}),
         (RAMBLES, {"max_tokens": 2000}, {"max_tokens": 2000}),
         (RAMBLES, FORM, {}),
+        (RAMBLES, {"tools": TOOLS}, {"max_tokens": 512}),
+        (RAMBLES, {"tools": TOOLS, "tool_choice": {"mode": t.TOOL_CHOICE_MODE_REQUIRED}}, {}),
         (ANOTHER, {}, {}),
     ],
 )

@@ -37,9 +37,16 @@ async def child(model: Path, **more: Any) -> AsyncIterator[LlamaChild]:
 
 
 @asynccontextmanager
-async def generating(
-    http: aiohttp.ClientSession, running: LlamaChild, tokens: int = 400
-) -> AsyncIterator[AsyncIterator[bytes]]:
+async def ready(model: Path, **more: Any) -> AsyncIterator[tuple[LlamaChild, int]]:
+    """With its first process."""
+    async with child(model, **more) as running:
+        await running.readiness.wait()
+        assert running.pid is not None
+        yield running, running.pid
+
+
+@asynccontextmanager
+async def generating(running: LlamaChild, tokens: int = 400) -> AsyncIterator[AsyncIterator[bytes]]:
     """The events of an answer that is long, and slow enough to be looked at."""
     asked = {
         "messages": [{"role": "user", "content": "Hi"}],
@@ -49,7 +56,10 @@ async def generating(
     }
     headers = {"Authorization": f"Bearer {running.api_key}"}
     url = f"{running.base_url}/chat/completions"
-    async with http.post(url, json=asked, headers=headers) as answer:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(url, json=asked, headers=headers) as answer,
+    ):
         yield (line async for line in answer.content if line.startswith(b"data: {"))
 
 
@@ -74,12 +84,32 @@ def change_of(child: LlamaChild) -> asyncio.Event:
     return changed
 
 
+async def test_one_that_cannot_be_started_does_not_keep_who_closes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was about to be: the system has no process for it."""
+    starting, failing = asyncio.Event(), asyncio.Event()
+
+    async def start(*arguments: object, **options: object) -> None:
+        starting.set()
+        await failing.wait()
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+    child = LlamaChild(settings(Path("none")))
+    await child.start()
+    await starting.wait()
+    closing = asyncio.ensure_future(child.close())
+    asyncio.get_running_loop().call_soon(failing.set)
+    async with asyncio.timeout(5):
+        await closing
+    assert child.readiness.reason == "closed"
+
+
 async def test_killed_it_is_down_at_once_and_back_again(model_path: Path) -> None:
     """And callers who come meanwhile are told why."""
-    async with child(model_path) as running:
-        await running.readiness.wait()
-        first, key = running.pid, running.api_key
-        assert first is not None
+    async with ready(model_path) as (running, first):
+        key = running.api_key
         changed = change_of(running)
         os.kill(first, signal.SIGKILL)
         await changed.wait()
@@ -97,10 +127,7 @@ async def test_one_that_hangs_is_killed_and_started_again(
     model_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR, "diglot.embedded")
-    async with child(model_path, hang_seconds=1.2) as running:
-        await running.readiness.wait()
-        first = running.pid
-        assert first is not None
+    async with ready(model_path, hang_seconds=1.2) as (running, first):
         changed = change_of(running)
         os.kill(first, signal.SIGSTOP)
         await changed.wait()
@@ -118,18 +145,15 @@ async def test_one_whose_decoder_is_stuck_is_killed_and_started_again(
 ) -> None:
     """Though the rest of it answers all questions."""
     caplog.set_level(logging.ERROR, "diglot.embedded")
-    async with (
-        child(model_path, stall_seconds=3.0) as running,
-        aiohttp.ClientSession() as http,
-    ):
-        await running.readiness.wait()
-        first = running.pid
-        assert first is not None
-        async with generating(http, running) as events:
+    async with ready(model_path, stall_seconds=3.0) as (running, first):
+        async with generating(running) as events:
             decoder = await busiest_thread(first, events)
             changed = change_of(running)
             with held(decoder):
-                async with http.get(f"{running.base_url.removesuffix('/v1')}/health") as health:
+                async with (
+                    aiohttp.ClientSession() as http,
+                    http.get(f"{running.base_url.removesuffix('/v1')}/health") as health,
+                ):
                     assert health.status == 200
                 await changed.wait()
                 assert running.readiness.reason == (
@@ -145,14 +169,8 @@ async def test_one_whose_decoder_is_stuck_is_killed_and_started_again(
 
 
 async def test_one_that_is_stuck_before_anybody_asks_it_is_found_out(model_path: Path) -> None:
-    async with (
-        child(model_path, stall_seconds=3.0) as running,
-        aiohttp.ClientSession() as http,
-    ):
-        await running.readiness.wait()
-        first = running.pid
-        assert first is not None
-        async with generating(http, running, tokens=60) as events:
+    async with ready(model_path, stall_seconds=3.0) as (running, first):
+        async with generating(running, tokens=60) as events:
             decoder = await busiest_thread(first, events)
             await to_the_end(events)
         changed = change_of(running)
@@ -165,14 +183,8 @@ async def test_one_that_is_stuck_before_anybody_asks_it_is_found_out(model_path:
 
 
 async def test_one_that_goes_on_is_counted_on_again(model_path: Path) -> None:
-    async with (
-        child(model_path, stall_seconds=12.0) as running,
-        aiohttp.ClientSession() as http,
-    ):
-        await running.readiness.wait()
-        first = running.pid
-        assert first is not None
-        async with generating(http, running) as events:
+    async with ready(model_path, stall_seconds=12.0) as (running, first):
+        async with generating(running) as events:
             decoder = await busiest_thread(first, events)
             changed = change_of(running)
             with held(decoder):

@@ -285,6 +285,7 @@ def test_what_is_refused(text: str, kind: type[errors.ChatError], field: str) ->
     assert caught.value.message.endswith(".")
 
 
+MEDIA = ["image_url { url: 'x' }", "input_audio { data: '' }", "file { file_id: '' }"]
 PASSED = [
     GOOD,
     GOOD + " temperature: 0 top_p: 0 n: 1 max_tokens: 1 frequency_penalty: -2 presence_penalty: 2",
@@ -305,6 +306,10 @@ PASSED = [
             ("TOOL", "tool_call_id: 'c'"),
         ]
     ),
+    *(
+        f'model: "m" messages {{ role: ROLE_TOOL tool_call_id: "c" parts {{ {part} }} }}'
+        for part in MEDIA
+    ),
 ]
 
 
@@ -318,6 +323,18 @@ def test_infinity_is_no_number_in_range() -> None:
     wrong.top_p = math.inf
     with pytest.raises(errors.InvalidValue):
         check(wrong, EVERYTHING)
+
+
+@pytest.mark.parametrize("part", MEDIA)
+def test_a_tools_result_that_is_no_text_is_refused_where_it_is_not_taken(part: str) -> None:
+    """And the way out is told."""
+    result = f"messages {{ role: ROLE_TOOL tool_call_id: 'c' parts {{ {part} }} }}"
+    kind = part.partition(" ")[0]
+    with pytest.raises(errors.UnsupportedValue, match=f"'{kind}'.*in a user message") as caught:
+        check(request(f"{GOOD} {result}"), EVERYTHING - {Capability.TOOL_MEDIA})
+    assert caught.value.field == PART
+    said = request(f"{GOOD} messages {{ role: ROLE_USER parts {{ {part} }} }}")
+    check(said, EVERYTHING - {Capability.TOOL_MEDIA})
 
 
 def test_a_part_of_another_type_is_refused_by_its_type_where_there_is_none() -> None:

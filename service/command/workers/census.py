@@ -37,15 +37,19 @@ class Census:
     async def metrics(
         self, workers: Collection[WorkerProcess], answering: Mapping[int, bool]
     ) -> Collector:
-        """What these have counted, and those that have ended. `answering` says of each worker's
-        place whether it can be counted on."""
+        """What these have counted, and those that have ended. `workers` are those that there are at
+        any time, also while they are asked. `answering` says of each worker's place whether it can
+        be counted on."""
         assert self._totals is not None, "only if it counts"
         indices: dict[object, int] = {worker: worker.index for worker in workers}
-        asked = [worker for worker in workers if not worker.silent]
-        answers = await asyncio.gather(*(_answer("metrics", worker) for worker in asked))
-        for worker, answer in zip(asked, answers, strict=True):
-            if answer is not None:
-                self._totals.hear(worker, answer["text"])
+
+        async def ask(worker: WorkerProcess) -> None:
+            answer = await _answer("metrics", worker)
+            # Who has ended meanwhile has been counted for good.
+            if answer is not None and worker in workers:
+                self.hear(worker, answer["text"])
+
+        await asyncio.gather(*(ask(worker) for worker in workers if not worker.silent))
         for index, counted_on in answering.items():
             indices[index] = index
             self._totals.hear(index, _READY.format(counted_on))

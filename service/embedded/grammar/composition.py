@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import jsonschema_rs
 
 from ...json_reference import referent
+from ...kept import kept
 from .fault import CannotCompile, NothingFits
 
 Schema = dict[str, Any] | bool
@@ -216,7 +216,7 @@ def matches(pattern: str, name: str) -> bool:
         raise CannotCompile("", f"names that match '{pattern[:100]}'") from None
 
 
-@lru_cache(maxsize=256)
+@kept(256, lambda pattern: len(pattern) <= 1000)
 def _matcher(pattern: str) -> jsonschema_rs.Validator:
     # Without backtracking: there may be many names, and many patterns.
     return jsonschema_rs.validator_for(

@@ -8,8 +8,8 @@ they change nothing but where a match begins and ends. What needs memory or a lo
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
+from ...kept import kept
 from .gbnf import NOTHING, Chars, Node, Repeat, Text, choice, repeat, sequence
 
 Ranges = tuple[tuple[int, int], ...]
@@ -53,7 +53,7 @@ def compile_pattern(pattern: str, longest: int | None, *, whole: bool = False) -
     return found
 
 
-@lru_cache(maxsize=256)
+@kept(256, lambda ranges: len(ranges) <= 100)
 def character(ranges: Ranges) -> Node:
     """One character of these, as a JSON string holds it; NOTHING if it can hold none."""
     raw = _both(ranges, _RAW)

@@ -241,8 +241,8 @@ def test_without_numbers_there_is_no_usage() -> None:
         ([start(), error("api_error", "Oops")], errors.UpstreamInvalid),
         ([start(), error("rate_limit_error", "Slow down")], errors.RateLimited),
         ([start(), error("invalid_request_error", "No")], errors.UpstreamRefused),
-        ([start(), error("authentication_error", "sk-1")], errors.UpstreamUnavailable),
-        ([start(), error("billing_error", "sk-1")], errors.UpstreamUnavailable),
+        ([start(), error("authentication_error", "sk-1")], errors.UpstreamInvalid),
+        ([start(), error("billing_error", "sk-1")], errors.UpstreamInvalid),
     ],
 )
 def test_a_stream_that_fails_fails(events: list[Json], kind: type[errors.ChatError]) -> None:

@@ -74,9 +74,9 @@ def refusing(status: int, kind: str, message: str, **headers: str) -> Handler:
         (refusing(400, "invalid_request_error", "prompt is too long: 208310 tokens > 200000 max"
                   "imum"), errors.ContextLengthExceeded, "200000 tokens. However.* 208310 tok"),
         (refusing(401, "authentication_error", "invalid x-api-key sk-1234"),
-         errors.UpstreamUnavailable, "server's key"),
-        (refusing(402, "billing_error", "pay sk-1234"), errors.UpstreamUnavailable, "account"),
-        (refusing(403, "permission_error", "sk-1234"), errors.UpstreamUnavailable, "server's key"),
+         errors.UpstreamInvalid, "server's key"),
+        (refusing(402, "billing_error", "pay sk-1234"), errors.UpstreamInvalid, "account"),
+        (refusing(403, "permission_error", "sk-1234"), errors.UpstreamInvalid, "server's key"),
         (refusing(404, "not_found_error", "model: claude-test"), errors.UpstreamRefused, "model"),
         (refusing(413, "request_too_large", "too large"), errors.UpstreamRefused, "too large"),
         (refusing(429, "rate_limit_error", "slow down"), errors.RateLimited, "slow down"),

@@ -96,6 +96,59 @@ ASKED_AND_SENT: dict[str, tuple[Json, Json]] = {
         },
         {"messages": [ASKED]},
     ),
+    "a result that is a screenshot and a document": (
+        {
+            "messages": [
+                HI,
+                CALL,
+                {
+                    "role": "tool",
+                    "tool_call_id": "c1",
+                    "content": [
+                        {"type": "text", "text": "Done."},
+                        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
+                        {"type": "file", "file": {"file_data": "data:text/plain;base64,aGk="}},
+                    ],
+                },
+                RESULTS[1],
+            ]
+        },
+        {
+            "messages": [
+                ASKED,
+                CALLED,
+                {
+                    "role": "user",
+                    "content": [
+                        {
+                            "type": "tool_result",
+                            "tool_use_id": "c1",
+                            "content": [
+                                {"type": "text", "text": "Done."},
+                                {
+                                    "type": "image",
+                                    "source": {
+                                        "type": "base64",
+                                        "media_type": "image/png",
+                                        "data": PNG,
+                                    },
+                                },
+                                {
+                                    "type": "document",
+                                    "source": {
+                                        "type": "text",
+                                        "media_type": "text/plain",
+                                        "data": "hi",
+                                    },
+                                },
+                            ],
+                        },
+                        RETURNED["content"][1],
+                    ],
+                },
+            ]
+        },
+    ),
     "calls, and their results in one turn with what follows": (
         {
             "messages": [

@@ -67,7 +67,6 @@ REFUSED: list[tuple[Json, type[errors.InvalidRequest], str]] = [
     (call(arguments="{"), errors.InvalidValue, ARGUMENTS),
     (call(arguments="[1]"), errors.InvalidValue, ARGUMENTS),
     (call(arguments='{"x": NaN}'), errors.InvalidValue, ARGUMENTS),
-    (call(arguments='{"x": "\\ud800"}'), errors.InvalidValue, ARGUMENTS),
     (call(arguments='{"x": ' + "[" * 100_000), errors.InvalidValue, ARGUMENTS),
     (
         user({"type": "image_url", "image_url": {"url": "data:image/bmp;base64,AAAA"}}),

@@ -62,6 +62,7 @@ async def test_of_a_long_body_only_its_beginning_may_be_read() -> None:
         [b"HTTP/1.1 200 OK\r\nContent-Le"],
         [b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab"],
         [CHUNKED, b"3\r\nabc\r\n"],
+        [CHUNKED.replace(b"chunked", b"Chunked"), b"3\r\nabc\r\n"],
         [b"SSH-2.0-OpenSSH_9.2\r\n"],
         [b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"],
         [CHUNKED, b"zz\r\n"],
@@ -69,7 +70,15 @@ async def test_of_a_long_body_only_its_beginning_may_be_read() -> None:
         [b"HTTP/1.1 200 OK\r\n" + b"X-Much: " + b"x" * 100_000],
     ],
     ids=[
-        *("nothing", "half a head", "half a body", "no last chunk", "no HTTP", "an upgrade"),
+        *(
+            "nothing",
+            "half a head",
+            "half a body",
+            "no last chunk",
+            "nor here",
+            "no HTTP",
+            "an upgrade",
+        ),
         *("no chunk", "two lengths", "headers without end"),
     ],
 )

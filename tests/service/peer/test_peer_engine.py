@@ -65,7 +65,7 @@ async def test_its_key_is_shown_and_not_told() -> None:
             await chunks_of(asks)
         for bad in (Peer(peer.target), Peer(peer.target, api_key="wrong")):
             async with asking(bad) as asks:
-                with pytest.raises(errors.UpstreamUnavailable, match="this server's key"):
+                with pytest.raises(errors.UpstreamInvalid, match="this server's key"):
                     await chunks_of(asks)
     ((_, call),) = engine.asked
     assert call.caller == "k1"

@@ -215,6 +215,24 @@ async def test_calls_outlive_a_restart_of_the_server(postgres: PostgresServer) -
             await put(store, "d")
 
 
+@pytest.mark.parametrize("asked", [0, 3])
+async def test_a_server_that_hangs_keeps_nobody_from_leaving(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, asked: int
+) -> None:
+    """With calls in the middle of something, or without."""
+    monkeypatch.setattr("diglot.service.store.store._LEAVE", 0.1)
+    with postgres.database() as url:
+        store = CompletionStore(read_url(url, Path("/")))
+        store.start()
+        await asyncio.gather(*(store.get("me", "c") for _ in range(5)))
+        with postgres.frozen():
+            calls = [asyncio.ensure_future(store.get("me", "c")) for _ in range(asked)]
+            await asyncio.wait((asyncio.ensure_future(store.opened()), *calls), timeout=0.1)
+            async with asyncio.timeout(5):
+                await store.close()
+            await asyncio.gather(*calls, return_exceptions=True)
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [

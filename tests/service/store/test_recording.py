@@ -135,6 +135,17 @@ async def test_what_comes_after_the_end_waits_with_it(database_url: str) -> None
     assert seen == [[opening, run], [end, more, usage]]
 
 
+async def test_what_is_stored_is_counted_whoever_waits_for_it(database_url: str) -> None:
+    """Also where the caller is gone when it is there."""
+    async with storing(database_url) as chat:
+        async with aclosing(one_by_one(chat.stream(ask(store=True), CALL))) as chunks:
+            async for chunk in chunks:
+                if ends(chunk):
+                    break
+        assert chat.metrics.models["scripted"].outcomes == {"cancelled": 1}
+        assert chat.metrics.stored == {"ok": await rows(database_url)} == {"ok": 1}
+
+
 async def test_who_sees_the_end_can_have_the_completion(database_url: str) -> None:
     """Before anything else is read: many clients stop at the finish reason."""
     async with storing(database_url) as chat:

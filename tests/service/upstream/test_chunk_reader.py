@@ -108,6 +108,61 @@ MENDED: dict[str, tuple[list[bytes], list[Any]]] = {
             ("finish", 1, c.FINISH_REASON_CONTENT_FILTER),
         ],
     ),
+    "the reasons of Gemini": (
+        [
+            said({"content": "a"}, "content_filter: RECITATION"),
+            said({"content": "b"}, "SAFETY", index=1),
+            said({"content": "c"}, "MAX_TOKENS", index=2),
+        ],
+        [
+            ("role", 0, ""),
+            ("text", 0, "a"),
+            ("role", 1, ""),
+            ("text", 1, "b"),
+            ("role", 2, ""),
+            ("text", 2, "c"),
+            ("finish", 0, c.FINISH_REASON_CONTENT_FILTER),
+            ("finish", 1, c.FINISH_REASON_CONTENT_FILTER),
+            ("finish", 2, LENGTH),
+        ],
+    ),
+    "a reason for what was not called": (
+        [
+            called(HEADER | {"function": {"name": "f", "arguments": "{}"}}),
+            said({}, "function_call"),
+            said({"content": "a"}, "function_call", index=1),
+        ],
+        [
+            ("role", 0, None),
+            ("call", 0, "c1", "f"),
+            ("args", 0, "{}"),
+            ("role", 1, ""),
+            ("text", 1, "a"),
+            ("finish", 0, TOOLS),
+            ("finish", 1, STOP),
+        ],
+    ),
+    "a call whose name never comes": (
+        [said({"content": "a"}), called({"index": 0, "id": "c1"}), said({}, "tool_calls")],
+        [("role", 0, ""), ("text", 0, "a"), ("finish", 0, STOP)],
+    ),
+    "calls of which the first is named last, and another never": (
+        [
+            called({"index": 0, "id": "c1", "function": {"arguments": "{"}}),
+            called({"index": 1, "id": "c2"}),
+            called({"index": 2, "id": "c3", "function": {"name": "g", "arguments": "{}"}}),
+            called({"index": 0, "function": {"name": "f", "arguments": "}"}}),
+            said({}, "tool_calls"),
+        ],
+        [
+            ("role", 0, None),
+            ("call", 0, "c3", "g"),
+            ("args", 0, "{}"),
+            ("call", 1, "c1", "f"),
+            ("args", 1, "{}"),
+            ("finish", 0, TOOLS),
+        ],
+    ),
     "text after the finish reason, and another one": (
         [
             said({"content": "a"}, "length"),
@@ -397,6 +452,7 @@ def test_annotations_and_audio_pass() -> None:
         ([DONE], errors.UpstreamInvalid),
         ([said({"content": "a"})], errors.UpstreamUnavailable),
         ([said({"content": "a"}, "abort")], errors.UpstreamUnavailable),
+        ([said({}, "function_call_filter: MALFORMED_FUNCTION_CALL")], errors.InvalidAnswer),
         ([said({"content": "a"}, "insufficient_system_resource")], errors.UpstreamUnavailable),
         ([b'{"error":{"message":"boom","code":500}}'], errors.UpstreamInvalid),
         ([b'{"error":"boom"}'], errors.UpstreamInvalid),
@@ -407,6 +463,24 @@ def test_annotations_and_audio_pass() -> None:
 def test_what_cannot_be_mended(events: list[bytes], kind: type[errors.ChatError]) -> None:
     """A stream that fails, fails: it never ends as if it were whole."""
     with pytest.raises(kind):
+        read(*events)
+
+
+@pytest.mark.parametrize(
+    ("name", "kept", "message"),
+    [
+        ({"name": "f"}, {}, "too many"),
+        ({}, {}, "too many"),
+        ({}, {"index": 0, "id": "c"}, "without a name"),
+    ],
+)
+def test_what_it_remembers_of_calls_is_bounded(
+    name: dict[str, str], kept: dict[str, Any], message: str
+) -> None:
+    """Whether they are many, or one says much before it is known what it calls."""
+    function = {"arguments": "x" * 1024} | name
+    events = (called({"id": f"c{place}", "function": function} | kept) for place in range(2000))
+    with pytest.raises(errors.UpstreamInvalid, match=message):
         read(*events)
 
 

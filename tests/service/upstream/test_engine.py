@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 
 import pytest
 from aiohttp import web
@@ -136,7 +136,7 @@ async def test_half_a_surrogate_pair_arrives_as_the_escape_that_it_was() -> None
          errors.UpstreamRefused, "no such thing"),
         (answering(b"<html>", 422), errors.UpstreamRefused, "status 422"),
         (answering(b'{"error":{"message":"bad key sk-1234"}}', 401),
-         errors.UpstreamUnavailable, "server's key"),
+         errors.UpstreamInvalid, "server's key"),
         (answering(b'{"error":{"message":"slow down"}}', 429, **{"Retry-After": "7"}),
          errors.RateLimited, "slow down"),
         (answering(b"oops", 500), errors.UpstreamInvalid, "failed"),
@@ -259,6 +259,66 @@ async def test_a_connection_cut_in_the_middle_is_an_error_not_an_end() -> None:
     async with upstream(handler) as engine:
         with pytest.raises(errors.UpstreamUnavailable):
             await chunks_of(engine)
+
+
+@pytest.mark.parametrize("way", ["stays open", "says that it is there", "breaks"])
+async def test_a_connection_that_does_not_end_is_no_part_of_the_answer(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most clients do not wait for it, so a server may not notice. It has some time to end."""
+    monkeypatch.setattr("diglot.service.upstream.exchange._PATIENCE", 0.2)
+    left = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = await streaming(request)
+        try:
+            await response.write(ANSWER)
+            assert request.transport is not None
+            if way == "breaks":
+                request.transport.abort()
+            with suppress(ConnectionError):
+                while way == "says that it is there":
+                    await response.write(b": ping\n\n")
+                    await asyncio.sleep(0)
+            await asyncio.Event().wait()
+        finally:
+            left.set()
+        return response
+
+    bursts: list[Burst] = []
+    async with upstream(handler) as engine:
+        await hear(engine.stream(ask(), CALL), bursts)
+        await left.wait()
+    assert text_of(bursts) == "hi"
+    [*_, last] = burst_chunks(bursts[-1])
+    assert last.choices[0].finish_reason == FINISH_REASON_STOP
+
+
+@pytest.mark.parametrize("way", ["stays open", "breaks"])
+async def test_a_refusal_that_does_not_end_is_one_by_its_status(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diglot.service.upstream.exchange._PATIENCE", 0.2)
+    left = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=429, headers={"Retry-After": "7"})
+        await response.prepare(request)
+        try:
+            await response.write(b'{"error":{"message":"slo')
+            assert request.transport is not None
+            if way == "breaks":
+                request.transport.abort()
+            await asyncio.Event().wait()
+        finally:
+            left.set()
+        return response
+
+    async with upstream(handler) as engine:
+        with pytest.raises(errors.RateLimited) as caught:
+            await chunks_of(engine)
+        await left.wait()
+    assert caught.value.retry_after == 7
 
 
 async def test_its_call_is_closed_when_the_caller_leaves() -> None:

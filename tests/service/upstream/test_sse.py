@@ -33,6 +33,8 @@ def read(*pieces: bytes) -> list[bytes]:
         (b"data: the last blank line is missing\n", [b"the last blank line is missing"]),
         (b"data: whole\n\ndata: torn", [b"whole"]),
         ("data: \u2028 \u0085 raw\n\n".encode(), ["\u2028 \u0085 raw".encode()]),
+        (b"data:\n\ndata: x\n\ndata: \r\n\r\nevent: ping\ndata:\n\ndata:\ndata:\n\n", [b"x"]),
+        (b"data:\n", []),
         (b"", []),
         (b"\n\n\n", []),
     ],
@@ -52,7 +54,7 @@ def test_torn_anywhere(texts: list[str], random: Random) -> None:
     cuts = sorted(random.sample(range(len(stream) + 1), min(3, len(stream))))
     edges = [0, *cuts, len(stream)]
     pieces = [stream[a:b] for a, b in pairwise(edges)]
-    assert read(*pieces) == [text.encode().strip() for text in texts]
+    assert read(*pieces) == [data for text in texts if (data := text.encode().strip())]
 
 
 @pytest.mark.parametrize("line", [b"x" * 100, b"data: " + b"x" * 20 + b"\n", b"data:\n" * 10])
