@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 
 import grpc.aio
 from aiohttp import hdrs, web
@@ -14,6 +15,7 @@ from diglot.v1 import error_pb2
 from .auth import Auth
 from .channel import Channel
 from .connection import HANDLER, not_http
+from .cors import Answered, Cors
 from .docs_routes import add_docs
 from .errors import ApiError, Refusal, from_refusal, from_rpc_error, internal_error
 from .options import OPTIONS, FacadeOptions
@@ -43,8 +45,8 @@ def build_app(
     auth = Auth(channel, options.require_key)
     app = web.Application()
     app[OPTIONS] = options
-    app[HANDLER] = _Answering(app, auth, watch).answer
     app.on_response_prepare.append(_name_request)
+    app[HANDLER] = _Answering(app, auth, watch).answer
     Routes(channel, auth, options, to_api_error).add_to(app.router)
     StoredRoutes(channel, auth, options).add_to(app.router)
     add_docs(app.router)
@@ -84,6 +86,11 @@ class _Answering:
         self._plain: dict[tuple[str, str], web.UrlMappingMatchInfo] = {}
         self._auth = auth
         self._watch = watch
+        self._reply: Answered = self._answered
+        if origins := app[OPTIONS].allowed_origins:
+            cors = Cors(origins, self._answered)
+            app.on_response_prepare.append(cors.name_origin)
+            self._reply = cors.answered
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -92,21 +99,21 @@ class _Answering:
                 found = await self._resolved(request)
             request._match_info = found  # as the Application does it: there is no other way
             if hdrs.EXPECT in request.headers:
-                await found.expect_handler(request)
-        # An Expect that aiohttp does not know; a UnicodeError where it cannot be written down.
-        except (web.HTTPExpectationFailed, UnicodeError):
+                with suppress(web.HTTPExpectationFailed):  # nobody has to expect what is expected
+                    await found.expect_handler(request)
+        except UnicodeError:  # a path that cannot be written down
             return not_http()
         name = request_id(request.headers.get("x-request-id"))
         REQUEST_ID.set(name)
         trace = trace_of(request.headers)
         if self._watch is None:
             TRACE.set(trace)
-            return await self._answered(request, found.handler)
+            return await self._reply(request, found.handler)
         look = self._watch.begin(request.method, _route(found), trace)
         TRACE.set(look.trace)
         status = None
         try:
-            response = await self._answered(request, found.handler)
+            response = await self._reply(request, found.handler)
             status = response.status
             return response
         finally:
@@ -141,7 +148,8 @@ class _Answering:
             if protected and isinstance(error, Refusal):
                 _log_refusal(request, error)
             response = JsonResponse(told.body, told.status, told.headers)
-            if isinstance(error, Refusal) and error.reason == _TOO_SLOW:
+            too_slow = isinstance(error, Refusal) and error.reason == _TOO_SLOW
+            if too_slow or request.content.exception() is not None:
                 # The next request would come after the rest of this one.
                 response.force_close()
             if request.writer.output_size > 0:

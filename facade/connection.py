@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError, LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from diglot.v1 import error_pb2
 
@@ -99,6 +99,17 @@ class Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         self._heard = True
         super().data_received(data)
+        if self._messages and type(error := self._messages[-1][0]) is _ErrInfo:
+            self._on_broken(error.exc)
+
+    def _on_broken(self, error: BaseException) -> None:
+        """Tells who waits for the rest of a body. aiohttp only queues the error, behind it."""
+        bodies = [body for _, body in self._messages]
+        if self._current_request is not None:
+            bodies.append(self._current_request.content)
+        for body in bodies:
+            if not body.is_eof():
+                body.set_exception(error)
 
     def resume_reading(self, *args: Any, **options: Any) -> None:
         # Asked for with each piece of a body that is taken, and dear also where nothing rests.

@@ -38,16 +38,25 @@ _REPLAYED: dict[type[Message], set[str]] = {
 
 
 def json_text(value: Json, param: str | None) -> str:
-    """JSON text with the order of keys and the digits of numbers that came in."""
+    """JSON text with the order of keys and the digits of numbers that came in. Without `param` its
+    keys are the request's own."""
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except ValueError:  # 1e999 reads as infinity
-        where = f" for '{param}'" if param else ""
+        param = param or next(key for key in value if not _finite(value[key]))[:64]
         raise Refusal(
             error_pb2.ERROR_REASON_INVALID_VALUE,
-            f"Invalid value{where}: a number in it is too large.",
+            f"Invalid value for '{param}': a number in it is too large.",
             param,
         ) from None
+
+
+def _finite(value: object) -> bool:
+    try:
+        _refuse_infinite(value)
+    except ValueError:
+        return False
+    return True
 
 
 def with_extra(message: _M, body: JsonObject, param: str) -> _M:

@@ -31,9 +31,12 @@ class FacadeOptions:
     connection after 15 s at the earliest."""
     readiness_timeout: float = 2.0
     """Seconds that /readyz waits for the service's health."""
+    allowed_origins: tuple[str, ...] = ()
+    """Web pages that may call from a browser: "https://app.example", as browsers write it, or "*"
+    for all."""
 
     def __post_init__(self) -> None:
-        for name in (field.name for field in fields(self) if field.name != "require_key"):
+        for name in (field.name for field in fields(self) if field.type in ("float", "int")):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be more than 0, not {getattr(self, name)!r}")
 

@@ -21,7 +21,6 @@ from .timeout import timeout_of
 _ORDERS = {"asc": chat_pb2.LIST_ORDER_ASCENDING, "desc": chat_pb2.LIST_ORDER_DESCENDING}
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _METADATA = re.compile(r"metadata(?:\[(.*)\])?", re.DOTALL)
-_INT32 = 2**31 - 1
 
 
 class StoredRoutes:
@@ -104,8 +103,13 @@ def _limit(request: web.Request) -> int | None:
             "Invalid type for 'limit': expected an integer.",
             "limit",
         )
-    # What the contract cannot hold is far beyond what the core allows.
-    return _INT32 if len(text) > 9 else int(text)
+    if len(text) > 9:  # the contract could not hold it, and the core not quote it
+        raise Refusal(
+            error_pb2.ERROR_REASON_INVALID_VALUE,
+            f"Invalid value for 'limit': {text[:20]}{'…' * (len(text) > 20)} is out of range.",
+            "limit",
+        )
+    return int(text)
 
 
 def _order(request: web.Request) -> chat_pb2.ListOrder.ValueType:

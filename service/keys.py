@@ -69,13 +69,20 @@ class KeyRing:
         self._fault: str | None = None
         self._callers: dict[str, tuple[bytes, Caller]] = {}
 
-    def add(self, name: str, models: ModelNames | None = None) -> str:
+    def add(
+        self, name: str, models: ModelNames | None = None, *, in_place_of_others: bool = False
+    ) -> str:
         """Makes a key and returns it: the only time that anybody sees it.
 
-        With `models`, no others are there for who uses it.
+        With `models`, no others are there for who uses it. It can be the only one of its name.
         """
         key, record = _new_key(name, models)
-        self._change(lambda records: (*records, record))
+
+        def with_it(records: Records) -> Records:
+            kept = (each for each in records if not in_place_of_others or each.name != name)
+            return (*kept, record)
+
+        self._change(with_it)
         return key
 
     def add_first(self, name: str) -> str | None:

@@ -77,7 +77,7 @@ def ready(
 
 
 def _curl(settings: Settings, http: Address, key: str | None, missing: Container[str] = ()) -> str:
-    """A line that works when it is pasted: with the first key, or one that it makes."""
+    """A line that works whenever it is pasted: with the first key, or one that it makes."""
     names = [model.name for model in settings.models if "*" not in model.name]
     able = [name for name in names if name not in missing]
     question = {"role": "user", "content": "What is a prime number? Answer in one sentence."}
@@ -100,7 +100,8 @@ def _key_command(settings: Settings) -> str:
         program = f"{shlex.quote(sys.executable)} -m {__package__}"
     elif shutil.which("diglot") == program:
         program = "diglot"
-    return f"$({program} key add --state {shlex.quote(str(settings.state))} curl)"
+    # Each time that it is pasted it makes a key: one is enough.
+    return f"$({program} key add --replace --state {shlex.quote(str(settings.state))} curl)"
 
 
 def _url(settings: Settings, http: Address) -> str:

@@ -43,9 +43,16 @@ def add_state(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state",
         metavar="DIR",
+        type=_directory,
         help="where keys and models are kept (default: DIGLOT_STATE, else what the configuration"
         " says, else ~/.local/state/diglot)",
     )
+
+
+def _directory(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; name a directory, or leave it out")
+    return text
 
 
 def state_of(arguments: argparse.Namespace) -> Path:

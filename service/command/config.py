@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         SingleModel,
         UpstreamModel,
     )
+    from ..config.faults import Fault
     from .arguments import Commands
 
 
@@ -45,8 +46,11 @@ def register(commands: Commands) -> None:
 def _check(arguments: argparse.Namespace) -> int:
     from ..config import ConfigError, load
 
+    file = arguments.file or arguments.config
     try:
-        settings = load(arguments.file or arguments.config)
+        settings = load(file)
+        if faults := list(_unknown_sources(settings, str(file))):
+            raise ConfigError(faults)
     except ConfigError as error:
         raise Failure(f"the configuration cannot be used\n{error}") from error
     print("ok")
@@ -54,13 +58,33 @@ def _check(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _unknown_sources(settings: Settings, file: str) -> Iterator[Fault]:
+    """Of embedded models: what a server finds out when it fetches them."""
+    from ..config import places_of
+    from ..config.faults import Fault
+
+    for index, model in enumerate(settings.models):
+        for number, place in enumerate(places_of(model)):
+            if place.kind != "embedded":
+                continue
+            from ..model_store import ModelStoreError
+            from ..model_store.store import source_of
+
+            try:
+                source_of(place.source)
+            except ModelStoreError as error:
+                below = f".deployments[{number}]" if model.kind == "several" else ""
+                yield Fault(file, f"models[{index}]{below}.source", str(error))
+
+
 def summary(settings: Settings) -> str:
     """The settings that decide who can reach what."""
     http, grpc, store = settings.http, settings.grpc, settings.store
     mutual = ", clients show certificates" if grpc.tls_client_ca else ""
+    pages = f", for pages of {', '.join(http.allowed_origins)}" if http.allowed_origins else ""
     rows = [
         ("state", str(settings.state)),
-        ("http", f"{http.address}, {'TLS' if http.tls_cert else 'plain'}"),
+        ("http", f"{http.address}, {'TLS' if http.tls_cert else 'plain'}{pages}"),
         ("grpc", f"{grpc.address}, {'TLS' if grpc.tls_cert else 'plain'}{mutual}"),
         ("store", str(store.database(settings.state)) if store.enabled else "off"),
         ("auth", "API keys" if settings.auth.enabled else "off: everybody may call"),

@@ -4,6 +4,7 @@ revoked one within a tenth of a second."""
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .arguments import Failure, add_config, add_state, state_of, table
@@ -30,6 +31,11 @@ def register(commands: Commands) -> None:
         help="the only models that it may use: names or aliases, or their beginnings, as in"
         " 'gpt*' (default: all)",
     )
+    add.add_argument(
+        "--replace",
+        action="store_true",
+        help="revoke the keys that have this name already (default: they stay good)",
+    )
     add.set_defaults(run=_add)
 
     show = actions.add_parser("list", help="list the keys", description="Lists the keys.")
@@ -51,7 +57,7 @@ def register(commands: Commands) -> None:
 
 
 def _add(arguments: argparse.Namespace) -> int:
-    from ..keys import KeyRingError
+    from ..keys import KeyRing, KeyRingError
     from ..model_names import ModelNames
 
     try:
@@ -59,7 +65,8 @@ def _add(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise Failure(f'--models: found "{arguments.models}"; {error}') from error
     try:
-        print(_ring(arguments).add(arguments.name, models))
+        ring = KeyRing(_file(arguments))
+        print(ring.add(arguments.name, models, in_place_of_others=arguments.replace))
     except KeyRingError as error:
         raise Failure(str(error)) from error
     return 0
@@ -94,11 +101,20 @@ def _revoke(arguments: argparse.Namespace) -> int:
 
 
 def _ring(arguments: argparse.Namespace) -> KeyRing:
+    """Where there may be keys: to look for them elsewhere is a mistake."""
     from ..keys import KeyRing
+
+    file = _file(arguments)
+    if not file.parent.is_dir():
+        raise Failure(f"there are no keys: there is no directory {file.parent}")
+    return KeyRing(file)
+
+
+def _file(arguments: argparse.Namespace) -> Path:
     from ..state import keys_file
 
     state = state_of(arguments)
     try:
-        return KeyRing(keys_file(state, arguments.config))
+        return keys_file(state, arguments.config)
     except (OSError, ValueError) as error:
         raise Failure(f"cannot read the configuration: {error}") from error

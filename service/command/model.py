@@ -63,7 +63,10 @@ def _pull(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> int:
     from ..state import MODELS_DIRECTORY
 
-    files = sorted((state_of(arguments) / MODELS_DIRECTORY).rglob("*.gguf"))
+    state = state_of(arguments)
+    if not state.is_dir():
+        raise Failure(f"there are no models: there is no directory {state}")
+    files = sorted((state / MODELS_DIRECTORY).rglob("*.gguf"))
     rows = [(str(file), f"{file.stat().st_size / 1e6:.0f} MB") for file in files]
     print(table([("FILE", "SIZE"), *rows]))
     return 0

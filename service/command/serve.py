@@ -153,6 +153,7 @@ class Faces:
             headers_timeout=http.headers_timeout_seconds,
             body_timeout=http.body_timeout_seconds,
             write_timeout=http.write_timeout_seconds,
+            allowed_origins=http.allowed_origins,
         )
         host, port = http.address.host, http.address.port
         server = HttpServer(

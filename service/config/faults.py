@@ -30,6 +30,8 @@ _SHAPES = {
     "tuple_type": "an array of tables: [[{key}]]",
     "dict_type": "a table: [{key}]",
 }
+# All other arrays are of strings.
+_OF_TABLES = ("models", "deployments")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,8 @@ def _text(error: ErrorDetails, place: Place, section: type[Section]) -> str:
             return "is empty; fill it in or leave it out"
         case "string_pattern_mismatch":
             return f"found {found}; it must be 1 to 256 characters without spaces"
+    if kind == "tuple_type" and key not in _OF_TABLES:
+        return f"found {found}; it must be an array: {key} = [{found}]"
     if kind in _TYPES:
         return f"found {found}; it must be {_TYPES[kind]}"
     if kind in _SHAPES:

@@ -33,6 +33,7 @@ from .checks import (
 from .model_table import as_tuple
 from .models import EmbeddedModel, ModelSettings
 from .names import check_default, check_fallbacks, check_names
+from .origin import Origin
 from .section import GrpcClient, Name, Section
 from .telemetry import AdminSettings, TracesSettings
 
@@ -48,6 +49,9 @@ class HttpSettings(Section):
     """Certificate chain, PEM. With it the face speaks only HTTPS."""
     tls_key: ReadableFile | None = None
     """The certificate's private key, PEM, without passphrase."""
+    allowed_origins: Annotated[tuple[Origin, ...], BeforeValidator(as_tuple)] = ()
+    """Web pages that may call from a browser, as its origin each: "https://app.example", or "*" for
+    all. Absent: none."""
     max_body_mib: Megabytes = 32
     """Longest request body. Images travel in it as base64."""
     keep_alive_seconds: Seconds = 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import zlib
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from .fake import HELLO, facade, post
+from .fake import HELLO, FakeService, completion, facade, post
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,21 @@ async def test_wrong_types_and_missing_fields() -> None:
             "temperature",
             "invalid_type",
         )
+
+
+async def test_a_number_that_is_too_large_is_found_under_its_key() -> None:
+    async with facade() as running:
+        body = json.dumps({**HELLO, "fine": [1], "foo": {"bar": [7]}}).replace("7", "1e999")
+        error = await running.refusal(body.encode())
+        assert (error["status"], error["param"], error["code"]) == (400, "foo", "invalid_value")
+        assert error["message"] == "Invalid value for 'foo': a number in it is too large."
+
+
+async def test_what_nobody_has_to_expect_is_not_expected() -> None:
+    """HTTP leaves it open, and with a body it was never refused."""
+    async with facade() as running:
+        headers = {**running.headers, "Expect": "nonsense"}
+        assert (await running.get("/v1/models", headers=headers))[0] == 200
 
 
 async def test_forty_megabytes_are_refused_unread() -> None:
@@ -191,6 +207,45 @@ async def test_a_broken_chunked_body() -> None:
         writer.write(b"2\r\n{}\r\nnonsense\r\n\r\n")
         assert b" 400 " in (await reader.read())[:20]
         writer.close()
+
+
+CHUNKED = post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+
+
+@pytest.mark.parametrize("broken", [b"nonsense\r\n", b"2\r\n{}}\r\n"], ids=["size", "end"])
+async def test_a_chunked_body_that_breaks_later_is_refused_at_once(broken: bytes) -> None:
+    """And not when the time for bodies is over: nobody will send the rest of it."""
+    async with facade() as running:
+        reader, writer = await running.raw(CHUNKED + b"1\r\n{\r\n")
+        await running.get("/healthz")
+        writer.write(broken)
+        head, body = (await asyncio.wait_for(reader.read(), 20)).split(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert b"Connection: close" in head
+        error = json.loads(body)["error"]
+        assert error["message"] == "The body of your request is not encoded as its headers say."
+
+
+async def test_a_body_that_breaks_while_its_request_waits_is_refused_in_its_turn() -> None:
+    service = FakeService()
+    go_on = asyncio.Event()
+
+    async def create(request: Any, context: Any) -> Any:
+        service.called.set()
+        await go_on.wait()
+        return completion()
+
+    service.create = create
+    async with facade(service) as running:
+        reader, writer = await running.raw(post(json.dumps(HELLO).encode()))
+        await service.called.wait()
+        writer.write(CHUNKED + b"1\r\n{\r\n")
+        await running.get("/healthz")
+        writer.write(b"nonsense\r\n")
+        await running.get("/healthz")
+        go_on.set()
+        answers = (await asyncio.wait_for(reader.read(), 20)).split(b"HTTP/1.1 ")
+        assert [answer[:3] for answer in answers] == [b"", b"200", b"400"]
 
 
 async def test_a_body_that_does_not_arrive() -> None:

@@ -57,6 +57,15 @@ from diglot.service.config import ConfigError, UpstreamModel, load
         ),
         (UPSTREAM.replace("host", "host:x"), "which is no http(s) URL"),
         (UPSTREAM.replace("host", f"me:{SECRET}@host"), "base_url: holds a password"),
+        (UPSTREAM.replace("host", f"me:{SECRET}@host:x"), "base_url: is no http(s) URL"),
+        (UPSTREAM.replace("https://", f"me:{SECRET}@"), "base_url: is no http(s) URL"),
+        (
+            '[traces]\nendpoint = "http://[::1"',
+            'endpoint: found "http://[::1", which is no http(s)',
+        ),
+        ('[traces]\nendpoint = "http://host:99999"', "write http://HOST:4318, as OTLP over HTTP"),
+        (f'[traces]\nendpoint = "http://me:{SECRET}@host"', "traces.endpoint: holds a password"),
+        (f'[traces]\nendpoint = "me:{SECRET}@host"', "traces.endpoint: is no http(s) URL"),
         (UPSTREAM.replace("/v1", "/v1?a=b"), 'the part from "?" on must go'),
         (UPSTREAM + f'api_key = "{SECRET}"', "models[0].api_key: secrets do not belong in"),
         (

@@ -49,6 +49,31 @@ def test_who_may_look_on_is_shown(tmp_path: Path) -> None:
     ]
 
 
+def test_pages_that_may_call_are_shown(tmp_path: Path) -> None:
+    file = tmp_path / "diglot.toml"
+    file.write_text('http.allowed_origins = ["https://app.example", "http://localhost:3000"]\n')
+    outcome = called("config", "check", str(file))
+    shown = "http   127.0.0.1:8080, plain, for pages of https://app.example, http://localhost:3000"
+    assert shown in outcome.out.splitlines()
+
+
+def test_a_source_that_means_nothing_is_a_fault(tmp_path: Path) -> None:
+    """Told here, and not first by the server that looks for it."""
+    file = tmp_path / "diglot.toml"
+    file.write_text(
+        '[[models]]\nname = "smollm"\nkind = "embedded"\n'
+        '[[models]]\nname = "two"\n'
+        '[[models.deployments]]\nkind = "scripted"\n'
+        '[[models.deployments]]\nkind = "embedded"\nsource = "also-none"\n'
+        '[[models]]\nname = "there"\nkind = "embedded"\nsource = "org/repo:Q4_K_M"\n'
+    )
+    outcome = called("config", "check", str(file))
+    assert (outcome.code, outcome.out) == (1, "")
+    (_, first, second) = outcome.err.splitlines()
+    assert first.startswith(f"{file}: models[0].source: there is no model 'smollm' in the catalog")
+    assert second.startswith(f"{file}: models[1].deployments[1].source: there is no model 'also-n")
+
+
 def test_the_database_is_shown_without_its_password(tmp_path: Path) -> None:
     file = tmp_path / "diglot.toml"
     for store, environ, shown in [

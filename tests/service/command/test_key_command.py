@@ -51,6 +51,26 @@ def test_a_key_for_some_models(tmp_path: Path) -> None:
     assert refused.err == 'diglot: --models: found "*gpt"; the * of a pattern can only be its end\n'
 
 
+def test_a_key_can_take_the_place_of_those_of_its_name(tmp_path: Path) -> None:
+    """So that a line which makes one can be pasted any number of times."""
+    state = ["--state", str(tmp_path)]
+    old = [called("key", "add", name, *state).out.strip() for name in ("curl", "curl", "ci")]
+    new = called("key", "add", "--replace", "curl", *state).out.strip()
+    ids = [line.split()[0] for line in called("key", "list", *state).out.splitlines()[1:]]
+    assert ids == [old[2][3:11], new[3:11]]
+
+
+def test_keys_that_are_looked_for_where_there_are_none(tmp_path: Path) -> None:
+    """A directory that is misspelt is said, and not made."""
+    nowhere = tmp_path / "nowhere"
+    for command in (["list"], ["revoke", "a"]):
+        outcome = called("key", *command, "--state", str(nowhere))
+        assert (outcome.code, outcome.out) == (1, "")
+        assert outcome.err == f"diglot: there are no keys: there is no directory {nowhere}\n"
+    assert not nowhere.exists()
+    assert called("key", "list", "--state", str(tmp_path)).code == 0
+
+
 def test_the_state_directory_comes_from_the_configuration(tmp_path: Path) -> None:
     """Also where the shell has none of the secrets that the configuration asks for."""
     (tmp_path / "diglot.toml").write_text(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from terminal import COMMAND, Outcome, called, diglot, environment
@@ -38,6 +39,7 @@ def test_every_command_has_help(command: list[str]) -> None:
         ["serve", "--log-format", "xml"],
         ["facade", "--grpc", "a:1"],
         ["chat", "--http", "x", "--grpc", "x"],
+        ["key", "list", "--state", ""],
     ],
     ids=" ".join,
 )
@@ -93,20 +95,20 @@ def test_servers_do_not_start_with_a_faulty_configuration(command: str) -> None:
     )
 
 
-async def test_a_reader_that_leaves_is_no_traceback() -> None:
+async def test_a_reader_that_leaves_is_no_traceback(tmp_path: Path) -> None:
     """`diglot key list | head -0` and the like."""
-    script = f"{' '.join(COMMAND)} key list --state /nonexistent | true; echo ${{PIPESTATUS[0]}}"
+    script = f"{' '.join(COMMAND)} key list --state {tmp_path} | true; echo ${{PIPESTATUS[0]}}"
     run = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() in ("0", "1")
     assert run.stderr == ""
 
 
-def test_touching_keys_loads_no_server() -> None:
+def test_touching_keys_loads_no_server(tmp_path: Path) -> None:
     """Which is why `diglot key add` takes a tenth of a second."""
     code = (
         "import sys; from diglot.service.command.main import main; main(sys.argv[1:]);"
         "print(*sorted({'grpc', 'aiohttp', 'pydantic', 'asyncio', 'tqdm'} & set(sys.modules)))"
     )
-    run = [sys.executable, "-c", code, "key", "list", "--state", "/nonexistent"]
+    run = [sys.executable, "-c", code, "key", "list", "--state", str(tmp_path)]
     out = subprocess.run(run, capture_output=True, text=True, check=True, env=environment())
     assert out.stdout.splitlines() == ["ID  NAME  CREATED  MODELS", ""]

@@ -37,6 +37,9 @@ def test_list_shows_what_was_fetched(tmp_path: Path) -> None:
     model.write_bytes(bytes(2_000_000))
     listed = called("model", "list", "--state", str(tmp_path)).out.splitlines()
     assert listed[1].split() == [str(model), "2", "MB"]
+    outcome = called("model", "list", "--state", str(tmp_path / "nowhere"))
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "there is no directory" in outcome.err
 
 
 def test_lines_are_occasional(capsys: pytest.CaptureFixture[str]) -> None:

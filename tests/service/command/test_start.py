@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import cast
 
+import aiohttp
 import pytest
 
+from diglot.facade import Channel
 from diglot.service.command import announcement, assembly
 from diglot.service.command.assembly import Core
+from diglot.service.command.serve import Faces
 from diglot.service.config import Address, load
 
 ELSEWHERE = '[[models]]\nname = "elsewhere"\nkind = "diglot"\ntarget = "127.0.0.1:1"\n'
@@ -79,3 +83,29 @@ def test_the_line_to_paste_is_for_a_model_that_answers(
     said = capsys.readouterr().out
     assert '"model": "here"' in said
     assert f"not ready yet: elsewhere ({WHY})" in said.splitlines()
+
+
+async def test_pages_get_the_leave_that_the_configuration_gives(tmp_path: Path) -> None:
+    file = tmp_path / "diglot.toml"
+    file.write_text('[http]\naddress = "127.0.0.1:0"\nallowed_origins = ["https://app.example"]\n')
+    faces = Faces(load(file))
+    address = await faces.serve_http(cast(Channel, None))
+    asks = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+    try:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.options(f"http://{address}/v1/models", headers=asks) as answer,
+        ):
+            assert answer.status == 204
+            assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example"
+    finally:
+        await faces.stop()
+
+
+def test_the_line_to_paste_keeps_one_key_however_often_it_is_pasted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "diglot.toml"
+    file.write_text(f'state = "{tmp_path}"\n{HERE}')
+    announcement.ready(load(file), Address("127.0.0.1", 80), None, 1.0)
+    assert f"key add --replace --state {tmp_path} curl)" in capsys.readouterr().out
