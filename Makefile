@@ -7,7 +7,7 @@ PROTOS := $(wildcard proto/diglot/v1/*.proto)
 HTTP ?= 127.0.0.1:8080
 GRPC ?= 127.0.0.1:50051
 MODEL ?=
-JOBS ?= 2
+JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-ray check proto lint types contract publish bench bench-compare bench-peers bench-plots soak fuzz format clean
@@ -20,7 +20,7 @@ help: ## Lists the targets
 run: .venv/runs ## Serves a real model on both faces; Ctrl-C stops it
 	@exec $(BIN)/diglot serve --http $(HTTP) --grpc $(GRPC) $(if $(MODEL),--model $(MODEL))
 
-test: proto ## Runs all tests, in two processes; JOBS=0 in this one
+test: proto ## Runs all tests, in three processes; JOBS=0 in this one
 	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-ray: .venv-ray/tests ## Tests on a local Ray cluster, in a .venv of its own (1.3 GB)

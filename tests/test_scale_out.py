@@ -49,6 +49,7 @@ class Fleet:
         config.write_text(
             f"""
             log.level = "warning"
+            store.enabled = false
             [[models]]
             kind = "upstream"
             name = "scripted"

@@ -89,6 +89,28 @@ async def serves_the_next(both: Faces, there: FaultyUpstream) -> None:
         assert (await both.ask(face, stream=False)).text == "well said"
 
 
+@asynccontextmanager
+async def given_up(
+    directory: Path, behave: Behaviour, outcome: str
+) -> AsyncIterator[tuple[Faces, asyncio.Event]]:
+    """Where a caller is to give up, and whether the upstream has heard of the call. The upstream
+    then learns of the end, no tokens are accounted, and the place is free."""
+    begun, gone = asyncio.Event(), asyncio.Event()
+
+    async def behaving(exchange: Exchange) -> None:
+        begun.set()
+        await behave(exchange)
+        gone.set()
+
+    async with asked(directory, behaving) as (both, there, log):
+        yield both, begun
+        await gone.wait()
+        line = await log.line(NAME)
+        assert line["outcome"] == outcome
+        assert "completion_tokens" not in line
+        await serves_the_next(both, there)
+
+
 @on_each_face
 async def test_a_unary_call_is_asked_for_in_one_piece_and_a_stream_is_not(
     face: str, tmp_path: Path
@@ -110,25 +132,12 @@ async def test_a_unary_call_is_asked_for_in_one_piece_and_a_stream_is_not(
 async def test_a_caller_who_leaves_closes_it_and_is_accounted_nothing(
     behave: Behaviour, face: str, tmp_path: Path
 ) -> None:
-    gone = asyncio.Event()
-
-    async def behaving(exchange: Exchange) -> None:
-        begun.set()
-        await behave(exchange)
-        gone.set()
-
-    begun = asyncio.Event()
-    async with asked(tmp_path, behaving) as (both, there, log):
+    async with given_up(tmp_path, behave, "cancelled") as (both, begun):
         asking = asyncio.ensure_future(both.ask(face, stream=False, **NAMED))
         await begun.wait()
         asking.cancel()
         with suppress(asyncio.CancelledError):
             await asking
-        await gone.wait()
-        line = await log.line(NAME)
-        assert line["outcome"] == "cancelled"
-        assert "completion_tokens" not in line
-        await serves_the_next(both, there)
 
 
 @on_each_face
@@ -136,20 +145,9 @@ async def test_a_caller_who_leaves_closes_it_and_is_accounted_nothing(
 async def test_a_deadline_that_passes_closes_it_and_is_accounted_nothing(
     behave: Behaviour, face: str, tmp_path: Path
 ) -> None:
-    gone = asyncio.Event()
-
-    async def behaving(exchange: Exchange) -> None:
-        await behave(exchange)
-        gone.set()
-
-    async with asked(tmp_path, behaving) as (both, there, log):
+    async with given_up(tmp_path, behave, "deadline_exceeded") as (both, _):
         seen = await both.ask(face, stream=False, timeout=SOON, **NAMED)
         assert seen.status == (504 if face == HTTP else "DEADLINE_EXCEEDED")
-        await gone.wait()
-        line = await log.line(NAME)
-        assert line["outcome"] == "deadline_exceeded"
-        assert "completion_tokens" not in line
-        await serves_the_next(both, there)
 
 
 @on_each_face

@@ -69,6 +69,16 @@ async def upstream(name: str, **options: Any) -> AsyncIterator[tuple[Way, list[J
         yield way, seen
 
 
+@asynccontextmanager
+async def storing(name: str, directory: Path) -> AsyncIterator[tuple[Way, list[Json]]]:
+    """As `upstream`, with a store of its own."""
+    async with (
+        opened(f"sqlite:///{directory}/c.db") as store,
+        upstream(name, store=store) as way_and_seen,
+    ):
+        yield way_and_seen
+
+
 async def two_turns(way: Way, body: Json, question: Json) -> None:
     """Asks, and asks again with the answer before the question."""
     if isinstance(way, BySdk):
@@ -182,10 +192,7 @@ async def test_parts_of_unknown_types_reach_an_upstream_and_are_stored(
         {"role": "assistant", "content": said},
         *body["messages"],
     ]
-    async with (
-        opened(f"sqlite:///{tmp_path}/c.db") as store,
-        upstream(name, store=store) as (way, seen),
-    ):
+    async with storing(name, tmp_path) as (way, seen):
         if isinstance(way, BySdk):
             completions = way.sdk.chat.completions
             made = await completions.create(**arguments(body))
@@ -209,10 +216,7 @@ async def test_what_is_stored_has_them(name: str, tmp_path: Path) -> None:
     shape = SHAPES["openrouter_text"]
     body = asked(shape, store=True)
     body["messages"][0]["x-note"] = {"a": [1]}
-    async with (
-        opened(f"sqlite:///{tmp_path}/c.db") as store,
-        upstream(name, store=store) as (way, seen),
-    ):
+    async with storing(name, tmp_path) as (way, seen):
         if isinstance(way, BySdk):
             completions = way.sdk.chat.completions
             made = await completions.create(**arguments(body))
