@@ -43,11 +43,9 @@ class Sampling:
         """Puts into llama.cpp's request what is open."""
         body.setdefault("temperature", self.temperature)
         body.setdefault("top_p", self.top_p)
-        limited = "max_completion_tokens" in body or not form.may_be_text
-        if self.max_tokens is not None and not limited:
+        if self.max_tokens and form.may_be_text and "max_completion_tokens" not in body:
             body.setdefault("max_tokens", self.max_tokens)
-        penalised = not _AGAINST_REPETITION.isdisjoint(body) or not form.is_text
-        if self.repeat_penalty != 1 and not penalised:
+        if self.repeat_penalty != 1 and form.is_text and _AGAINST_REPETITION.isdisjoint(body):
             body["repeat_penalty"] = self.repeat_penalty
 
 
